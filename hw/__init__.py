@@ -1,0 +1,1 @@
+"""The accelerator: its architecture (`hw.arch`), its blocks in Amaranth, and the build."""

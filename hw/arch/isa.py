@@ -1,0 +1,203 @@
+"""The instruction set: what the sequencer executes, one frozen dataclass per instruction.
+
+A layer is described by four instructions that set up one block each (`Source`, `Walk`, `Target`, `Code`) and
+then `Conv`, which runs it. A set-up instruction holds until the next one of its kind. `Pack` turns the image
+stream into bit planes; `End` closes the frame. Instructions are `INSTRUCTION_BITS` wide, opcode in the low four
+bits, unused bits zero. Opcode 0 is illegal, so erased memory never runs.
+
+Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .config import INSTRUCTION_BITS, TAP_BITS
+from .packed import FieldError, Packed, bits, used_bits
+
+
+class Opcode(IntEnum):
+    """Low four bits of an instruction."""
+
+    ILLEGAL = 0
+    END = 1
+    PACK = 2
+    SOURCE = 3
+    WALK = 4
+    TARGET = 5
+    CODE = 6
+    CONV = 7
+
+
+class Padding(IntEnum):
+    """What a kernel tap outside the input contributes."""
+
+    SKIP = 0  # nothing: the tap is not counted, as zero padding of a +-1 tensor
+    LOW = 1  # planes of all zero bits, i.e. -1 in every plane: exact zero padding of {0, 1}-coded tensors
+
+
+class Fault(IntEnum):
+    """Why the sequencer stopped. Sticky until the next run."""
+
+    NONE = 0
+    ILLEGAL = 1  # unknown opcode or non-zero unused bits
+    RANGE = 2  # a field outside its range, or the program counter past the program memory
+    ADDRESS = 3  # an access outside a memory
+
+
+@dataclass(frozen=True)
+class Source(Packed):
+    """Where `Conv` reads: the input tensor.
+
+    A lane's origin is input position (y*stride, x*stride) of its output pixel (y, x). A tap at (dy, dx) is inside
+    the image when 0 <= y*stride + dy < rows and 0 <= x*stride + dx < columns; outside, `padding` says what happens.
+    """
+
+    base: int = bits(16, "first activation word")
+    pixel_words: int = bits(12, "activation words per pixel", low=1)
+    channel_words: int = bits(8, "activation words per pixel and plane group", low=1)
+    tail_bits: int = bits(10, "channels in the last channel word", low=1)
+    rows: int = bits(12, "input rows", low=1)
+    columns: int = bits(12, "input columns", low=1)
+    stride: int = bits(6, "input pixels between neighbouring output pixels", low=1)
+    padding: int = bits(1, "Padding.SKIP or Padding.LOW")
+
+
+@dataclass(frozen=True)
+class Walk(Packed):
+    """Which output pixels `Conv` computes, in row-major order, and with which taps.
+
+    Pixel p of a row-major walk runs in pixel lane p mod pixel_lanes. `row_skip` is added to the lanes' addresses
+    at the end of a row: (pitch - columns) / pixel_lanes * pixel_words of the input layout.
+    `positions` are the pool window's positions; position q uses taps tap_base + q*taps ... + taps - 1 and a pixel's
+    value is the maximum over its positions.
+    """
+
+    pixels: int = bits(20, "output pixels", low=1)
+    columns: int = bits(12, "output columns", low=1)
+    row_skip: int = bits(16, "extra activation words at the end of a row")
+    tap_base: int = bits(12, "first tap descriptor")
+    taps: int = bits(10, "kernel taps per position", low=1)
+    positions: int = bits(8, "pool window positions", low=1)
+
+
+@dataclass(frozen=True)
+class Target(Packed):
+    """Where `Conv` or `Pack` writes: the output tensor.
+
+    Pixel (y, x), phases S: phase f = (y mod S)*S + x mod S, flat index q = (y div S)*pitch + x div S, then
+    bank = q mod pixel_lanes and
+    address = base + f*phase_words + (q div pixel_lanes)*pixel_words + group*channel_words + channel_word.
+    `pitch` is split so that hardware needs no division: pitch = pitch_words/pixel_words*pixel_lanes + pitch_banks.
+    """
+
+    base: int = bits(16, "first activation word")
+    pixel_words: int = bits(12, "activation words per pixel", low=1)
+    channel_words: int = bits(8, "activation words per pixel and plane group", low=1)
+    columns: int = bits(12, "columns of the tensor", low=1)
+    phases: int = bits(4, "phases S per axis: the reader's stride", low=1)
+    phase_words: int = bits(16, "activation words per phase")
+    pitch_words: int = bits(16, "whole bank rows of the pitch, in words")
+    pitch_banks: int = bits(5, "remaining banks of the pitch")
+
+
+@dataclass(frozen=True)
+class Code(Packed):
+    """Half of the code table: output planes of eight levels, one byte each, plane 0 in bit 0.
+
+    Level l is row l mod 8 of half l div 8.
+    """
+
+    half: int = bits(1, "which eight levels")
+    table: int = bits(64, "eight bytes of planes")
+
+
+@dataclass(frozen=True)
+class Conv(Packed):
+    """Compute a layer: O = sum over passes of coefficient * dot product, pool, then threshold or emit.
+
+    For every row group, then pixel group, then position, weight pass i and activation pass j one pass over the
+    taps and channel words. `fused` runs all activation passes as one: the accumulator is multiplied by 2^N before
+    each next group, so planes must have binary weights, most significant first.
+    Weights are read in the order (row group, i, tap, channel word) from `weights` on.
+    A pass reads `chain` coefficients from coefficients + row group*coefficient_stride + pass*chain.
+    `levels` > 0: level = #{t : O >= T[t]}, thresholds ascending, (row group, channel of the chain, t) from
+    `thresholds` on; planes out are code[level]. `levels` = 0: O goes to the result memory, in the order
+    (row group, pixel, channel lane), all lanes of a row group included.
+    """
+
+    weights: int = bits(16, "first weight word")
+    weight_passes: int = bits(4, "weight plane groups, ceil(m / M)", low=1, high=8)
+    activation_passes: int = bits(4, "activation plane groups, ceil(n / N)", low=1, high=9)
+    fused: int = bits(1, "activation passes in one accumulation")
+    coefficients: int = bits(16, "first coefficient word")
+    coefficient_stride: int = bits(12, "coefficient words between row groups; 0 shares them")
+    thresholds: int = bits(16, "first threshold")
+    levels: int = bits(4, "thresholds per channel; 0 emits integers")
+    target_groups: int = bits(4, "plane groups written, ceil(planes out / N)", high=8)
+    row_groups: int = bits(12, "groups of channel lanes", low=1)
+    last_channels: int = bits(9, "channel lanes in use in the last row group", low=1)
+
+
+@dataclass(frozen=True)
+class Pack(Packed):
+    """Turn the next image of the stream (rows x columns x channels bytes) into bit plane words at `Target`.
+
+    A word holds one bit plane of a window of window_rows x window_columns pixels: bit
+    (kx*window_rows + ky)*channels + c is pixel (y*stride + ky, x*stride + kx), channel c. Planes are most significant
+    first, padded at the front with zero planes to a multiple of N. The image arrives already padded.
+    """
+
+    rows: int = bits(12, "image rows", low=1)
+    columns: int = bits(12, "image columns", low=1)
+    channels: int = bits(5, "channels per pixel", low=1)
+    window_rows: int = bits(4, "window rows", low=1)
+    window_columns: int = bits(4, "window columns", low=1)
+    stride: int = bits(4, "pixels between windows, both axes", low=1)
+
+
+@dataclass(frozen=True)
+class End(Packed):
+    """Close the frame: results are complete."""
+
+
+@dataclass(frozen=True)
+class Tap(Packed):
+    """One kernel tap of one pool position, an entry of the tap memory.
+
+    With d the tap's flat distance in pixels inside its phase, `rotate` = d mod pixel_lanes and `offset` =
+    phase*phase_words + floor(d / pixel_lanes)*pixel_words.
+    """
+
+    offset: int = bits(17, "words from the lane's address", signed=True)
+    rotate: int = bits(4, "banks from the lane's bank")
+    dy: int = bits(7, "rows from the lane's origin", signed=True)
+    dx: int = bits(7, "columns from the lane's origin", signed=True)
+
+
+Instruction = Source | Walk | Target | Code | Conv | Pack | End
+
+OPCODES: dict[Opcode, type[Packed]] = {
+    Opcode.END: End, Opcode.PACK: Pack, Opcode.SOURCE: Source, Opcode.WALK: Walk,
+    Opcode.TARGET: Target, Opcode.CODE: Code, Opcode.CONV: Conv,
+}
+OPCODE_OF = {cls: opcode for opcode, cls in OPCODES.items()}
+OPCODE_WIDTH = 4
+
+if any(OPCODE_WIDTH + used_bits(cls) > INSTRUCTION_BITS for cls in OPCODE_OF) or used_bits(Tap) > TAP_BITS:
+    raise AssertionError("an instruction or tap outgrew its word")
+
+
+def encode(instruction: Packed) -> int:
+    """The instruction as a word of INSTRUCTION_BITS."""
+    return OPCODE_OF[type(instruction)] | instruction.pack() << OPCODE_WIDTH
+
+
+def decode(word: int) -> Packed:
+    """Inverse of `encode`; `FieldError` for a word that the hardware would reject as ILLEGAL or RANGE."""
+    try:
+        cls = OPCODES[Opcode(word & ((1 << OPCODE_WIDTH) - 1))]
+    except (KeyError, ValueError):
+        raise FieldError(f"instruction opcode must be one of {[int(o) for o in OPCODES]}, not {word & 15}") from None
+    return cls.unpack(word >> OPCODE_WIDTH)
