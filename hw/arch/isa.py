@@ -41,8 +41,8 @@ class Fault(IntEnum):
     """Why the sequencer stopped. Sticky until the next run."""
 
     NONE = 0
-    ILLEGAL = 1  # unknown opcode or non-zero unused bits
-    RANGE = 2  # a field outside its range, or the program counter past the program memory
+    ILLEGAL = 1  # unknown opcode, non-zero unused bits, a field outside its range, or a set-up instruction missing
+    OVERRUN = 2  # the program has no END before the end of the program memory
     ADDRESS = 3  # an access outside a memory
 
 
@@ -86,9 +86,9 @@ class Walk(Packed):
 class Target(Packed):
     """Where `Conv` or `Pack` writes: the output tensor.
 
-    Pixel (y, x), phases S: phase f = (y mod S)*S + x mod S, flat index q = (y div S)*pitch + x div S, then
-    bank = q mod pixel_lanes and
-    address = base + f*phase_words + (q div pixel_lanes)*pixel_words + group*channel_words + channel_word.
+    Pixel (y, x), phases S: flat index q = (y div S)*pitch + x div S, bank = q mod pixel_lanes and
+    address = base + (y mod S)*phase_row_words + (x mod S)*phase_words + (q div pixel_lanes)*pixel_words
+    + group*channel_words + channel_word.
     `pitch` is split so that hardware needs no division: pitch = pitch_words/pixel_words*pixel_lanes + pitch_banks.
     """
 
@@ -98,8 +98,9 @@ class Target(Packed):
     columns: int = bits(12, "columns of the tensor", low=1)
     phases: int = bits(4, "phases S per axis: the reader's stride", low=1)
     phase_words: int = bits(16, "activation words per phase")
+    phase_row_words: int = bits(16, "activation words per row of phases, S*phase_words")
     pitch_words: int = bits(16, "whole bank rows of the pitch, in words")
-    pitch_banks: int = bits(5, "remaining banks of the pitch")
+    pitch_banks: int = bits(4, "remaining banks of the pitch, less than pixel_lanes")
 
 
 @dataclass(frozen=True)

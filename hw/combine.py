@@ -1,0 +1,99 @@
+"""The combine unit: counts become signed dot products, are weighed by alpha*beta and summed over all planes."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.arch.config import Config
+from hw.layouts import drain_layout, slot_layout
+
+
+def final_layout(config: Config) -> data.StructLayout:
+    """A finished channel sum, maximum over the pool window taken."""
+    return data.StructLayout({"valid": 1, "value": signed(config.sum_bits)})
+
+
+class Ring(wiring.Component):
+    """A recirculating memory of one value per channel of a chain: reads the oldest, replaces it when `step`."""
+
+    def __init__(self, width: int, depth: int):
+        self._depth = depth
+        super().__init__({"step": In(1), "i": In(signed(width)), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        cells = [Signal.like(self.i, name=f"cell{n}") for n in range(self._depth)]
+        with m.If(self.step):
+            m.d.sync += [cell.eq(source) for cell, source in zip(cells, [self.i, *cells[:-1]], strict=True)]
+        m.d.comb += self.o.eq(cells[-1])
+        return m
+
+
+class Combine(wiring.Component):
+    """Streaming multiply-accumulate of one chain and plane lane.
+
+    Per drain slot: S = 2*matches - bits (ABC-Net eq. 12: one binary convolution), then S*coefficient is summed over
+    the M slots of a channel, the plane lanes to the left, and the passes; the maximum over pool positions is `final`.
+
+    Members
+    -------
+    matches, bits : the slot's count, and the bits that took part, in the cycle of `drain`
+    drain, coefficient : the slot and this unit's coefficient
+    left : total of the plane lane to the left, one cycle ahead of `total`
+    total : sum of a channel over this and the plane lanes to the left, `hw.arch.timing.COMBINE` - 2 cycles after its
+        last slot
+    final : complete sums, `hw.arch.timing.COMBINE` cycles after the channel's last slot; only in plane lane N - 1
+
+    Takes a slot every cycle; no back-pressure. Sums wrap modulo 2^sum_bits: the compiler excludes overflow.
+    """
+
+    def __init__(self, config: Config, plane: int):
+        self._config, self._plane = config, plane
+        super().__init__({
+            "matches": In(config.accumulator_bits), "bits": In(config.accumulator_bits),
+            "drain": In(drain_layout(config)), "coefficient": In(signed(config.coefficient_bits)),
+            "left": In(signed(config.sum_bits)), "total": Out(signed(config.sum_bits)),
+            "final": Out(final_layout(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        stages = [Signal(slot_layout(), name=f"stage{n}") for n in range(5)]
+        m.d.sync += [stages[0][name].eq(self.drain[name]) for name in slot_layout().members]
+        m.d.sync += [later.eq(earlier) for earlier, later in zip(stages, stages[1:], strict=False)]
+
+        # Subtract.
+        s, coefficient = Signal(signed(config.accumulator_bits + 2)), Signal.like(self.coefficient)
+        m.d.sync += [s.eq((self.matches << 1) - self.bits), coefficient.eq(self.coefficient)]
+
+        # Multiply.
+        product = Signal(signed(config.accumulator_bits + 2 + config.coefficient_bits))
+        m.d.sync += product.eq(s * coefficient)
+
+        # Sum over the channel's weight planes, then over the plane lanes.
+        run = Signal(signed(config.sum_bits))
+        m.d.sync += run.eq(Mux(stages[1].first_plane, 0, run) + product)
+        m.d.sync += self.total.eq(run + (self.left if self._plane else 0))
+        if self._plane < config.N - 1:
+            return m
+
+        # Sum over passes, then the maximum over pool positions.
+        channel = stages[3].valid & stages[3].last_plane
+        m.submodules.sums = sums = Ring(config.sum_bits, config.chain_channels)
+        m.submodules.best = best = Ring(config.sum_bits, config.chain_channels)
+        total = Signal(signed(config.sum_bits))
+        m.d.comb += [
+            sums.step.eq(channel),
+            sums.i.eq(self.total + Mux(stages[3].place.first_pass, 0, sums.o)),
+        ]
+        m.d.sync += total.eq(sums.i)
+        m.d.comb += [
+            best.step.eq(stages[4].valid & stages[4].last_plane & stages[4].place.final_pass),
+            best.i.eq(Mux(~stages[4].place.first_position & (best.o > total), best.o, total)),
+        ]
+        m.d.sync += [
+            self.final.valid.eq(best.step & stages[4].place.final_position),
+            self.final.value.eq(best.i),
+        ]
+        return m

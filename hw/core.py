@@ -1,0 +1,194 @@
+"""The core: sequencer, feeder, array, thresholds, writer and their memories, behind the host's three streams."""
+
+from types import SimpleNamespace
+
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.arch import timing
+from hw.arch.config import Config, Space
+from hw.array import Array
+from hw.drain import Drain
+from hw.feeder import Feeder
+from hw.interfaces import read_layout, status_layout, word_bits, write_layout
+from hw.issuer import Issuer
+from hw.memory import Banks
+from hw.packer import Packer
+from hw.pipeline import delayed
+from hw.sequencer import Sequencer
+from hw.threshold import Comparer, Threshold
+from hw.walk import TargetWalk
+from hw.writer import Writer
+
+
+class Core(wiring.Component):
+    """One accelerator without its link.
+
+    Members
+    -------
+    i_write : words for the memories; taken every cycle, to be sent only while the core is idle and only to words that
+        exist
+    i_read, o_read : requests for words of the result and activation memories and their answers, in order, two cycles
+        later; only while idle
+    i_image : image bytes, taken while a `Pack` runs
+    start : run a frame
+    reset : stop, forget the frame; memories keep their contents
+    status : what `hw.arch.wire.Status` reports
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "i_write": In(stream.Signature(write_layout(config))),
+            "i_read": In(stream.Signature(read_layout())), "o_read": Out(stream.Signature(word_bits(config))),
+            "i_image": In(stream.Signature(8)), "start": In(1), "reset": In(1), "status": Out(status_layout()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        memories = {
+            space: Banks(shape, config.channel_lanes if space == Space.ACTIVATIONS else None)
+            for space, shape in config.memories.items()
+        }
+        for space, banks in memories.items():
+            m.submodules[space.name.lower()] = banks
+
+        # Control is reset by the host and flushed after a fault; data in the pipelines needs neither.
+        m.submodules.sequencer = sequencer = ResetInserter(self.reset)(Sequencer(config))
+        flush = self.reset | sequencer.flush
+
+        def control(name, component):
+            m.submodules[name] = ResetInserter(flush)(component)
+            return component
+
+        units = SimpleNamespace(
+            sequencer=sequencer, issuer=control("issuer", Issuer(config)), feeder=control("feeder", Feeder(config)),
+            drain=control("drain", Drain(config)), comparer=control("comparer", Comparer(config)),
+            writer=control("writer", Writer(config)), packer=control("packer", Packer(config)),
+            target=control("target", TargetWalk(config)),
+        )
+        m.submodules.array = array = Array(config)
+        m.d.comb += [sequencer.start.eq(self.start), self.status.eq(sequencer.status)]
+        wiring.connect(m, wiring.flipped(self.i_image), units.packer.i)
+        self._sequence(m, units)
+        self._operands(m, units, array, memories)
+        self._results(m, units, array)
+        self._stores(m, units, memories)
+        self._host(m, units, memories)
+        return m
+
+    def _sequence(self, m, u):
+        """Instructions to the blocks that run them, and what they report back."""
+        sequencer, issuer, feeder, writer = u.sequencer, u.issuer, u.feeder, u.writer
+        m.d.comb += [
+            feeder.source.eq(sequencer.source), feeder.walk.eq(sequencer.walk), feeder.begin.eq(sequencer.prepare),
+            feeder.issue.eq(issuer.issue), sequencer.lanes_ready.eq(feeder.ready),
+            issuer.source.eq(sequencer.source), issuer.walk.eq(sequencer.walk), issuer.conv.eq(sequencer.conv),
+            issuer.begin.eq(sequencer.begin), issuer.period.eq(sequencer.period),
+            sequencer.issuing.eq(issuer.active), sequencer.group.eq(issuer.group),
+            u.drain.conv.eq(sequencer.conv), u.drain.begin.eq(sequencer.prepare), u.drain.step.eq(feeder.step),
+            u.comparer.conv.eq(sequencer.conv), u.comparer.begin.eq(sequencer.prepare),
+            writer.conv.eq(sequencer.conv), writer.walk.eq(sequencer.walk), writer.code.eq(sequencer.code),
+            writer.begin.eq(sequencer.prepare), writer.restart.eq(self.start), writer.done.eq(u.comparer.compare.done),
+            sequencer.group_done.eq(writer.group_done),
+            u.packer.pack.eq(sequencer.pack), u.packer.begin.eq(sequencer.pack_begin),
+            sequencer.pack_done.eq(u.packer.finished),
+            u.target.target.eq(sequencer.target), u.target.begin.eq(sequencer.pack_begin | writer.walk_begin),
+            u.target.step.eq(u.packer.walk_step | writer.walk_step),
+            sequencer.unit_fault.eq(Cat(
+                unit.fault for unit in (issuer, feeder, u.drain, u.comparer, writer, u.packer)).any()),
+        ]
+
+    def _operands(self, m, u, array, memories):
+        """Memories to feeder and drain control, and on to the array."""
+        taps, weights = memories[Space.TAPS], memories[Space.WEIGHTS]
+        coefficients = memories[Space.COEFFICIENTS]
+        m.d.comb += [
+            taps.read_address[0].eq(u.feeder.tap_address), u.feeder.tap.eq(taps.read_data[0]),
+            u.feeder.weight_words.eq(weights.read_data), u.feeder.read_data.eq(memories[Space.ACTIVATIONS].read_data),
+            u.drain.words.eq(coefficients.read_data),
+            array.weights.eq(u.feeder.weights), array.step.eq(u.feeder.step), array.drain.eq(u.drain.drain),
+            array.activations.eq(u.feeder.activations), array.enables.eq(u.feeder.enables),
+        ]
+        m.d.comb += [address.eq(u.feeder.weight_address) for address in weights.read_address]
+        m.d.comb += [address.eq(u.drain.address) for address in coefficients.read_address]
+
+    def _results(self, m, u, array):
+        """Finished sums through the threshold units to the writer; commands follow the lanes' skew."""
+        config, comparer, writer, drain = self._config, u.comparer, u.writer, u.drain.drain
+        finished = drain.valid & drain.last & drain.place.final_pass & drain.place.final_position
+        ended = delayed(m, Cat(finished, drain.place.row_end), timing.COMBINE + config.N - 1, "ended")
+        m.d.comb += [comparer.finished.eq(ended[0]), comparer.row_end.eq(ended[1])]
+
+        compare, heads = comparer.compare, []
+        for k in range(config.pixel_lanes):
+            for chain in range(config.chains):
+                m.submodules[f"threshold{k}_{chain}"] = threshold = Threshold(config)
+                low = chain * config.chain_channels
+                m.d.comb += [
+                    threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
+                    threshold.threshold.eq(compare.thresholds[chain]),
+                    threshold.pop.eq(writer.pop & (writer.pop_lane == k) & (writer.pop_chain == chain)),
+                ]
+                m.d.comb += [
+                    writer.levels[k][low + c].eq(threshold.levels[c]) for c in range(config.chain_channels)]
+                heads.append(threshold.head)
+            if k < config.pixel_lanes - 1:
+                compare = delayed(m, compare, config.N, f"compare{k}")
+        m.d.comb += writer.head.eq(Choice(heads)[writer.pop_lane * config.chains + writer.pop_chain])
+
+    def _stores(self, m, u, memories):
+        """Writes of the blocks and of the host; the host only writes while the core is idle."""
+        config, host = self._config, self.i_write.payload
+        m.d.comb += self.i_write.ready.eq(1)
+        for space, banks in memories.items():
+            m.d.comb += [
+                banks.write_bank.eq(host.bank), banks.write_address.eq(host.address), banks.write_data.eq(host.data),
+                banks.write_enable.eq((self.i_write.valid & (host.space == space)).replicate(len(banks.write_enable))),
+            ]
+        activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
+        for source in (u.writer.store, u.packer.store):
+            with m.If(source.enable.any()):
+                m.d.comb += [
+                    activations.write_bank.eq(source.bank), activations.write_address.eq(source.address),
+                    activations.write_data.eq(source.data), activations.write_enable.eq(source.enable),
+                ]
+        with m.If(u.writer.result_enable):
+            m.d.comb += [
+                results.write_bank.eq(0), results.write_address.eq(u.writer.result_address),
+                results.write_data.eq(u.writer.result), results.write_enable.eq(1),
+            ]
+        for walker in (u.writer, u.packer):
+            m.d.comb += [
+                walker.bank.eq(u.target.bank), walker.address.eq(u.target.address),
+                walker.channel_words.eq(u.sequencer.target.channel_words),
+            ]
+        m.d.comb += memories[Space.THRESHOLDS].read_address.eq(
+            Cat(u.comparer.address for _ in range(config.chains)))
+        m.d.comb += u.comparer.words.eq(memories[Space.THRESHOLDS].read_data)
+        m.d.comb += memories[Space.PROGRAM].read_address[0].eq(u.sequencer.address)
+        m.d.comb += u.sequencer.word.eq(memories[Space.PROGRAM].read_data[0])
+
+    def _host(self, m, u, memories):
+        """Reads of the host: request, memory, answer; the activation memory's port is the feeder's while busy."""
+        request = self.i_read.payload
+        activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
+        pending, space, bank = Signal(), Signal.like(request.space), Signal.like(request.bank)
+        for address, feeder_address in zip(activations.read_address, u.feeder.read_address, strict=True):
+            m.d.comb += address.eq(Mux(self.status.busy, feeder_address, request.address))
+        m.d.comb += [
+            results.read_address[0].eq(request.address), self.i_read.ready.eq(~pending & ~self.o_read.valid),
+        ]
+        taken = self.i_read.valid & self.i_read.ready
+        m.d.sync += [pending.eq(taken), space.eq(request.space), bank.eq(request.bank)]
+        with m.If(pending):
+            m.d.sync += [
+                self.o_read.valid.eq(1),
+                self.o_read.payload.eq(Mux(
+                    space == Space.RESULTS, results.read_data[0], Choice(activations.read_data)[bank])),
+            ]
+        with m.If(self.o_read.valid & self.o_read.ready):
+            m.d.sync += self.o_read.valid.eq(0)

@@ -1,0 +1,54 @@
+"""The dot-product unit: XNOR, popcount, accumulate, and the register it drains through."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.arch.config import Config
+
+
+def popcount(bits):
+    """Number of ones in a list of one-bit values, as a balanced tree of adders."""
+    if len(bits) == 1:
+        return bits[0]
+    half = len(bits) // 2
+    return popcount(bits[:half]) + popcount(bits[half:])
+
+
+class Dot(wiring.Component):
+    """Count matching bits of weight and activation words and accumulate the counts.
+
+    `weight`, `activation` and `enable` belong to one cycle, `clear` and `shift` come one cycle later, `load` two:
+    the column delays them once for all its units. accumulator = (0 if clear, accumulator << N if shift, else
+    accumulator) + (count if enable). `load` copies the accumulator to `value`; else `value` follows `below`, so that
+    units stacked by `below` form a shift chain. Neither provides nor respects back-pressure.
+
+    Latency from operands to accumulator is `hw.arch.timing.DOT`. Sums wrap modulo 2^accumulator_bits.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        bits = config.accumulator_bits
+        super().__init__({
+            "weight": In(config.word), "activation": In(config.word), "enable": In(1),
+            "clear": In(1), "shift": In(1), "load": In(1), "below": In(bits), "value": Out(bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = self._config.accumulator_bits
+
+        # Count.
+        matches = ~(self.weight ^ self.activation)
+        count = Signal(range(self._config.word + 1))
+        m.d.sync += count.eq(Mux(self.enable, popcount(list(matches)), 0))
+
+        # Accumulate; shifting by N weighs the next plane group.
+        accumulator = Signal(bits)
+        shifted = Cat(Signal(self._config.N), accumulator)[:bits]
+        kept = Mux(self.shift, shifted, accumulator)
+        m.d.sync += accumulator.eq(Mux(self.clear, 0, kept) + count)
+
+        # Drain.
+        m.d.sync += self.value.eq(Mux(self.load, accumulator, self.below))
+        return m

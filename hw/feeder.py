@@ -1,0 +1,155 @@
+"""The feeder: turns issued words into operands, one word for every lane every cycle.
+
+All pixel lanes of a word sit `rotate` banks from their own bank (`sw.compiler.layout` argues why), so one rotation of
+the addresses and one of the data replace a crossbar, and lanes never meet in a bank.
+"""
+
+from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.arch import timing
+from hw.arch.config import Config, Space
+from hw.arch.isa import Padding, Source, Tap, Walk
+from hw.layouts import issue_layout, layout_of, step_layout
+from hw.pipeline import delayed
+from hw.walk import LaneWalk, lane_layout
+
+
+def rotated(values, amount):
+    """`values[(k + amount) mod len(values)]` for every k; the length is a power of two."""
+    lanes = len(values)
+    return [Array(values[(k + turn) % lanes] for turn in range(lanes))[amount] for k in range(lanes)]
+
+
+class LaneAddresses(wiring.Component):
+    """Where each pixel lane reads, and whether its tap lies inside the image.
+
+    Members
+    -------
+    lanes, source, tap, inner : the lanes' origins, the tensor, and the word asked for
+    rotate : banks that bank b is ahead of the lane it serves, two cycles later
+    inside[k], addresses[k] : lane k's, two cycles later
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        lanes = config.pixel_lanes
+        super().__init__({
+            "lanes": In(data.ArrayLayout(lane_layout(), lanes)), "source": In(layout_of(Source)),
+            "tap": In(layout_of(Tap)), "inner": In(12),
+            "rotate": Out(exact_log2(lanes)), "inside": Out(data.ArrayLayout(1, lanes)),
+            "addresses": Out(data.ArrayLayout(signed(20), lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, source, tap = self._config.pixel_lanes, self.source, self.tap
+        rotate, offset = Signal.like(self.rotate), Signal(signed(19))
+        m.d.sync += [offset.eq(tap.offset + self.inner), rotate.eq(tap.rotate), self.rotate.eq(rotate)]
+        for k in range(lanes):
+            lane = self.lanes[k]
+            row, column, address = Signal(signed(15)), Signal(signed(15)), Signal(19)
+            valid = Signal()
+            m.d.sync += [
+                valid.eq(lane.valid), row.eq(lane.row + tap.dy), column.eq(lane.column + tap.dx),
+                address.eq(lane.address + Mux(tap.rotate + k >= lanes, source.pixel_words, 0)),
+                self.inside[k].eq(
+                    valid & (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns)),
+                self.addresses[k].eq(address + offset),
+            ]
+        return m
+
+
+class Feeder(wiring.Component):
+    """Operands for the array.
+
+    Members
+    -------
+    issue : one word per cycle, no back-pressure
+    begin : start of a layer; `source` and `walk` hold during the layer, `ready` once the first pixels are prepared
+    tap_address, tap : the tap memory
+    weight_address, weight_words : the weight memories, all banks at one address
+    read_address, read_data : the activation memory
+    weights, step : for column 0, `hw.arch.timing.FEED` cycles after `issue`
+    activations, enables : for all columns, skewed as the array wants them
+    fault : a word outside the activation memory was asked for; it is not read
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        activations = config.memories[Space.ACTIVATIONS]
+        plane_words = data.ArrayLayout(config.word, config.N)
+        super().__init__({
+            "issue": In(issue_layout(config)), "begin": In(1), "ready": Out(1),
+            "source": In(layout_of(Source)), "walk": In(layout_of(Walk)),
+            "tap_address": Out(range(config.tap_depth)), "tap": In(layout_of(Tap)),
+            "weight_address": Out(range(config.weight_depth)),
+            "weight_words": In(data.ArrayLayout(config.word, config.row_lanes)),
+            "read_address": Out(data.ArrayLayout(range(activations.depth), config.pixel_lanes)),
+            "read_data": In(data.ArrayLayout(activations.bits, config.pixel_lanes)),
+            "weights": Out(data.ArrayLayout(config.word, config.row_lanes)), "step": Out(step_layout(config)),
+            "activations": Out(data.ArrayLayout(plane_words, config.pixel_lanes)),
+            "enables": Out(data.ArrayLayout(config.N, config.pixel_lanes)),
+            "fault": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, lanes = self._config, self._config.pixel_lanes
+        issue = [self.issue]
+        for n in range(1, timing.FEED):
+            issue.append(Signal.like(self.issue, name=f"issue{n}"))
+            m.d.sync += issue[n].eq(issue[n - 1])
+
+        # 0: fetch the tap; the first word of a pixel group takes over the prepared lanes.
+        m.submodules.walk = walk = LaneWalk(config)
+        here = Signal(data.ArrayLayout(lane_layout(), lanes))
+        m.d.comb += [
+            walk.source.eq(self.source), walk.walk.eq(self.walk), walk.begin.eq(self.begin), self.ready.eq(walk.full),
+            walk.take.eq(self.issue.valid & self.issue.swap), walk.rewind.eq(self.issue.place.row_end),
+            self.tap_address.eq(self.issue.tap),
+        ]
+        with m.If(walk.take):
+            m.d.sync += here.eq(walk.lanes)
+
+        # 1, 2: lane addresses.
+        m.submodules.addresses = addresses = LaneAddresses(config)
+        m.d.comb += [
+            addresses.lanes.eq(here), addresses.source.eq(self.source), addresses.tap.eq(self.tap),
+            addresses.inner.eq(issue[1].inner),
+        ]
+
+        # 3: lanes to banks.
+        rotate3 = Signal.like(addresses.rotate)
+        inside3 = Signal.like(addresses.inside)
+        missed = Signal(lanes)
+        m.d.sync += [rotate3.eq(addresses.rotate), inside3.eq(addresses.inside), self.fault.eq(missed.any())]
+        to_banks = rotated([addresses.addresses[k] for k in range(lanes)], (-addresses.rotate)[: len(addresses.rotate)])
+        for k in range(lanes):
+            address = addresses.addresses[k]
+            outside = (address < 0) | (address >= config.activation_depth)
+            m.d.comb += missed[k].eq(issue[3].valid & addresses.inside[k] & outside)
+            m.d.sync += self.read_address[k].eq(to_banks[k])
+
+        # 4: read. 5: banks to lanes; taps outside the image read zero, and count only with Padding.LOW.
+        rotate4, inside4 = Signal.like(rotate3), Signal.like(inside3)
+        m.d.sync += [rotate4.eq(rotate3), inside4.eq(inside3)]
+        m.d.comb += self.weight_address.eq(issue[4].weight)
+        m.d.sync += self.weights.eq(self.weight_words)
+        words = rotated([self.read_data[b] for b in range(lanes)], rotate4)
+        low = self.source.padding == Padding.LOW
+        for k in range(lanes):
+            word, enable = Signal(config.N * config.word, name=f"word{k}"), Signal(name=f"enable{k}")
+            m.d.sync += [word.eq(Mux(inside4[k], words[k], 0)), enable.eq(issue[5].valid & (inside4[k] | low))]
+            for j in range(config.N):
+                plane = word[j * config.word : (j + 1) * config.word]
+                m.d.comb += [
+                    self.activations[k][j].eq(delayed(m, plane, k * config.N + j, f"word{k}_{j}")),
+                    self.enables[k][j].eq(delayed(m, enable, k * config.N + j, f"enable{k}_{j}")),
+                ]
+        for name in ("clear", "shift", "last"):
+            m.d.sync += self.step[name].eq(issue[5].valid & issue[5][name])
+        m.d.sync += [self.step.count.eq(issue[5].count), self.step.place.eq(issue[5].place)]
+        return m

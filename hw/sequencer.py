@@ -1,0 +1,174 @@
+"""The sequencer: fetches and checks instructions, keeps the set-up registers, runs `Conv` and `Pack`."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.arch import timing
+from hw.arch.config import INSTRUCTION_BITS, Config
+from hw.arch.isa import OPCODE_WIDTH, OPCODES, Code, Conv, Fault, Pack, Source, Target, Walk
+from hw.arch.packed import Packed, fields_of, used_bits
+from hw.interfaces import status_layout
+from hw.layouts import CODE_BITS, code_layout, layout_of
+
+SETUPS = (Source, Walk, Target)
+
+
+def legal(word, cls: type[Packed]):
+    """Whether the operand bits of an instruction word decode: fields in range, unused bits zero."""
+    operands, checks, offset = word[OPCODE_WIDTH:], [], 0
+    for _, spec in fields_of(cls):
+        field = operands[offset : offset + spec["width"]]
+        offset += spec["width"]
+        if spec["low"] > 0:
+            checks.append(field >= spec["low"])
+        if not spec["signed"] and spec["high"] < (1 << spec["width"]) - 1:
+            checks.append(field <= spec["high"])
+    checks.append(operands[offset:] == 0)
+    return Cat(checks).all()
+
+
+class Sequencer(wiring.Component):
+    """Run one frame from instruction 0 to END.
+
+    Members
+    -------
+    start : run a frame; ignored while busy
+    address, word : the program memory
+    source, walk, target, code, conv, pack : set-up registers
+    prepare : the layer in `conv` is about to start; `lanes_ready` answers
+    begin, issuing, group, group_done : the issuer starts, is at work, issued the last word of a pixel group; the writer
+        wrote one
+    pack_begin, pack_done : start `pack`; the image is stored
+    period : `Issuer.period`
+    unit_fault : an access outside a memory in any block
+    flush : empty all blocks, for `hw.arch.timing.halt` cycles after a fault
+    status : as on the wire
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "start": In(1), "address": Out(range(config.program_depth)), "word": In(INSTRUCTION_BITS),
+            "source": Out(layout_of(Source)), "walk": Out(layout_of(Walk)), "target": Out(layout_of(Target)),
+            "code": Out(code_layout()), "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)),
+            "prepare": Out(1), "lanes_ready": In(1), "begin": Out(1), "issuing": In(1), "group": In(1), "group_done": In(1),
+            "pack_begin": Out(1), "pack_done": In(1), "period": Out(16), "unit_fault": In(1), "flush": Out(1),
+            "status": Out(status_layout()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, status = self._config, self.status
+        counter = Signal(range(config.program_depth + 1))  # of the next instruction
+        here = Signal.like(counter)
+        present = Signal(len(SETUPS) + 2)  # set-up registers written in this frame: SETUPS, then both code halves
+        groups, wait = Signal(8), Signal(range(timing.halt(config) + 1))
+        m.d.comb += self.address.eq(counter)
+        m.d.sync += groups.eq(groups + self.group - self.group_done)
+        with m.If(status.busy):
+            m.d.sync += status.cycles.eq(status.cycles + 1)
+
+        def halt(fault, address):
+            m.d.sync += [status.fault.eq(fault), status.fault_address.eq(address), wait.eq(timing.halt(config))]
+            m.next = "Halt"
+
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.sync += [counter.eq(0), present.eq(0), groups.eq(0)]
+                with m.If(self.start):
+                    m.d.sync += [status.busy.eq(1), status.cycles.eq(0), status.fault.eq(0), status.fault_address.eq(0)]
+                    m.next = "Fetch"
+            with m.State("Fetch"):
+                m.d.sync += here.eq(counter)
+                m.next = "Decode"
+                with m.If(counter == config.program_depth):
+                    halt(Fault.OVERRUN, counter)
+            with m.State("Decode"):
+                m.d.sync += counter.eq(counter + 1)
+                self._decode(m, present, lambda: halt(Fault.ILLEGAL, here))
+            with m.State("Prepare"):
+                m.d.comb += self.prepare.eq(1)
+                m.next = "Settle"
+            with m.State("Settle"):
+                m.next = "Lanes"
+            with m.State("Lanes"):
+                with m.If(self.lanes_ready):
+                    m.d.comb += self.begin.eq(1)
+                    m.next = "Issue"
+            with m.State("Issue"):
+                with m.If(~self.issuing & ~self.group & (groups == 0)):
+                    m.next = "Fetch"
+                with m.If(self.unit_fault):
+                    halt(Fault.ADDRESS, here)
+            with m.State("Begin pack"):
+                m.d.comb += self.pack_begin.eq(1)
+                m.next = "Pack"
+            with m.State("Pack"):
+                with m.If(self.pack_done):
+                    m.next = "Fetch"
+                with m.If(self.unit_fault):
+                    halt(Fault.ADDRESS, here)
+            with m.State("Halt"):
+                m.d.comb += self.flush.eq(1)
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.d.sync += status.busy.eq(0)
+                    m.next = "Idle"
+        self._period(m)
+        return m
+
+    def _decode(self, m, present, illegal):
+        """Store a set-up instruction, or start what the instruction asks for."""
+        word, status = self.word, self.status
+        operands = word[OPCODE_WIDTH:]
+        registers = {Source: self.source, Walk: self.walk, Target: self.target, Conv: self.conv, Pack: self.pack}
+        view = data.View(layout_of(Conv), operands[: used_bits(Conv)])
+        to_run = {cls: present.bit_select(n, 1) for n, cls in enumerate(SETUPS)}
+        written = to_run[Target] & present[-2:].all()
+
+        m.next = "Fetch"
+        with m.Switch(word[:OPCODE_WIDTH]):
+            for opcode, cls in OPCODES.items():
+                with m.Case(opcode):
+                    accepted = legal(word, cls)
+                    if cls is Conv:
+                        accepted &= to_run[Source] & to_run[Walk] & ((view.levels == 0) | written)
+                        accepted &= (view.levels == 0) | (view.target_groups != 0)
+                    elif cls is Pack:
+                        accepted &= to_run[Target]
+                    with m.If(~accepted):
+                        illegal()
+                    with m.Else():
+                        if cls in registers:
+                            m.d.sync += registers[cls].eq(operands)
+                        if cls in SETUPS:
+                            m.d.sync += present[SETUPS.index(cls)].eq(1)
+                        elif cls is Code:
+                            half = operands[0]
+                            m.d.sync += [
+                                present.bit_select(half + len(SETUPS), 1).eq(1),
+                                self.code[half].eq(operands[1 : 1 + CODE_BITS]),
+                            ]
+                        elif cls is Conv:
+                            m.next = "Prepare"
+                        elif cls is Pack:
+                            m.next = "Begin pack"
+                        else:
+                            m.d.sync += [status.busy.eq(0), status.frames.eq(status.frames + 1)]
+                            m.next = "Idle"
+            with m.Default():
+                illegal()
+
+    def _period(self, m):
+        """`hw.arch.timing.group_period`, as a maximum over two cycles."""
+        config, conv = self._config, self.conv
+        encode, write = Signal(16), Signal(16)
+        m.d.sync += [
+            encode.eq(conv.levels * config.chain_channels),
+            write.eq(Mux(config.pixel_lanes * conv.target_groups > timing.lane_skew(config) + conv.target_groups,
+                         config.pixel_lanes * conv.target_groups, timing.lane_skew(config) + conv.target_groups)),
+        ]
+        least, emit = timing.least_period(config), timing.emit_period(config)
+        longer = Mux(encode > write, encode, write)
+        m.d.sync += self.period.eq(Mux(conv.levels == 0, emit, Mux(longer > least, longer, least)))

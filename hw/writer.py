@@ -1,0 +1,178 @@
+"""The writer: levels become bit planes in the activation memory, or sums become words of the result memory."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.arch.config import Config, Space
+from hw.arch.isa import Conv, Walk
+from hw.layouts import code_layout, layout_of
+from hw.pipeline import delayed
+from hw.threshold import LEVEL_BITS
+
+LEVELS = 1 << LEVEL_BITS
+CODE_PLANES = 8
+
+
+def store_layout(config: Config) -> data.StructLayout:
+    """A write to the activation memory; `enable` has a bit per plane and slice of a word."""
+    return data.StructLayout({
+        "bank": range(max(2, config.pixel_lanes)), "address": 18, "data": config.N * config.word,
+        "enable": config.N * config.slices,
+    })
+
+
+class Encoder(wiring.Component):
+    """Planes of `channel_lanes` levels: `bits[j]` holds plane group*N + j of every channel.
+
+    `mask` has a one for each channel lane in use; the others give zeros. Two cycles, one group per cycle.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "code": In(code_layout()), "group": In(4),
+            "levels": In(data.ArrayLayout(LEVEL_BITS, config.channel_lanes)), "mask": In(config.channel_lanes),
+            "bits": Out(data.ArrayLayout(config.channel_lanes, config.N)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        levels, mask = Signal.like(self.levels), Signal.like(self.mask)
+        m.d.sync += [levels.eq(self.levels), mask.eq(self.mask)]
+        table = Cat(self.code[0], self.code[1])
+        for j in range(config.N):
+            # First the plane of this group from every level's byte, then every channel's level from that column.
+            column = Signal(LEVELS, name=f"column{j}")
+            for level in range(LEVELS):
+                byte = table[level * CODE_PLANES : (level + 1) * CODE_PLANES]
+                planes = [byte[p] for p in range(j, CODE_PLANES, config.N)] or [0]
+                m.d.sync += column[level].eq(Array([*planes, 0])[self.group])
+            bits = Cat(column.bit_select(levels[c], 1) for c in range(config.channel_lanes))
+            m.d.sync += self.bits[j].eq(bits & mask)
+        return m
+
+
+class Writer(wiring.Component):
+    """Take the pixel groups in order, lane after lane, out of the threshold units.
+
+    Members
+    -------
+    conv, walk, code, begin : the layer, and its start
+    done : levels (or sums, when conv.levels = 0) of a group are ready in pixel lane 0, in lane k k*N cycles later
+    levels[k], head, pop : pixel lane k's levels; the sum at the head of `pop_lane`, `pop_chain`; take it
+    walk_step, walk_begin : commands to the `TargetWalk`; its bank and address follow two cycles later
+    bank, address : from the `TargetWalk`
+    store : to the activation memory
+    result, result_address, result_enable : to the result memory
+    group_done : everything of a group is written
+    fault : a write outside a memory was asked for; it is not done
+
+    A group takes pixel_lanes * (target_groups or channel_lanes) cycles from (pixel_lanes - 1) * N cycles after `done`.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        lane_levels = data.ArrayLayout(LEVEL_BITS, config.channel_lanes)
+        super().__init__({
+            "conv": In(layout_of(Conv)), "walk": In(layout_of(Walk)),
+            "code": In(code_layout()), "begin": In(1), "restart": In(1),
+            "done": In(1), "levels": In(data.ArrayLayout(lane_levels, config.pixel_lanes)),
+            "head": In(config.sum_bits), "pop": Out(1), "pop_lane": Out(range(max(2, config.pixel_lanes))),
+            "pop_chain": Out(range(max(2, config.chains))),
+            "walk_step": Out(1), "walk_begin": Out(1), "channel_words": In(8),
+            "bank": In(exact_log2(config.pixel_lanes)), "address": In(18),
+            "store": Out(store_layout(config)),
+            "result": Out(config.sum_bits), "result_address": Out(range(config.memories[Space.RESULTS].depth)),
+            "result_enable": Out(1), "group_done": Out(1), "fault": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, conv = self._config, self.conv
+        emit = conv.levels == 0
+
+        # Wait for the last lane, then step through lanes and plane groups (or channels).
+        ready, active = delayed(m, self.done, (config.pixel_lanes - 1) * config.N, "done"), Signal()
+        lane, step = Signal(range(max(2, config.pixel_lanes))), Signal(range(max(16, config.channel_lanes)))
+        last_step, last_lane, valid = Signal(), Signal(), Signal()
+        pixel, offset = Signal(21), Signal(12)  # `offset` is step * channel_words
+        m.d.comb += [
+            last_step.eq(step == Mux(emit, config.channel_lanes, conv.target_groups) - 1),
+            last_lane.eq(lane == config.pixel_lanes - 1), valid.eq(active & (pixel < self.walk.pixels)),
+        ]
+        with m.If(active):
+            m.d.sync += [step.eq(step + 1), offset.eq(offset + self.channel_words)]
+            with m.If(last_step):
+                m.d.sync += [step.eq(0), offset.eq(0), lane.eq(lane + 1), pixel.eq(pixel + 1)]
+                with m.If(last_lane):
+                    m.d.sync += [lane.eq(0), active.eq(0)]
+        with m.If(ready):
+            m.d.sync += active.eq(1)
+
+        # Row groups: the slice of the word, the word, and the channel lanes in use.
+        group_end, row_end = Signal(), Signal()
+        part, word, rows = Signal(range(max(2, config.slices))), Signal(8), Signal(12)
+        m.d.comb += [
+            group_end.eq(active & last_step & last_lane), row_end.eq(group_end & (pixel + 1 >= self.walk.pixels)),
+            self.walk_step.eq(active & last_step), self.walk_begin.eq(self.begin | row_end),
+        ]
+        with m.If(row_end):
+            m.d.sync += [pixel.eq(0), rows.eq(rows + 1), part.eq(part + 1)]
+            with m.If(part == config.slices - 1):
+                m.d.sync += [part.eq(0), word.eq(word + 1)]
+        with m.If(self.begin):
+            m.d.sync += [pixel.eq(0), rows.eq(0), part.eq(0), word.eq(0)]
+        self._encode(m, valid & ~emit, lane, step, offset + word, part, rows)
+        self._emit(m, valid & emit, lane, step)
+        ended = [group_end, *(Signal(name=f"ended{n}") for n in range(2)), self.group_done]
+        m.d.sync += [later.eq(earlier) for earlier, later in zip(ended, ended[1:], strict=False)]
+        return m
+
+    def _encode(self, m, valid, lane, step, offset, part, rows):
+        """Two cycles of encoding while the address follows; then the store."""
+        config = self._config
+        m.submodules.encoder = encoder = Encoder(config)
+        in_use = Array([(1 << n) - 1 for n in range(config.channel_lanes + 1)])[self.conv.last_channels]
+        levels = Array(self.levels[k] for k in range(config.pixel_lanes))[lane]
+        m.d.comb += [
+            encoder.code.eq(self.code), encoder.group.eq(step), encoder.levels.eq(levels),
+            encoder.mask.eq(Mux(rows == self.conv.row_groups - 1, in_use, (1 << config.channel_lanes) - 1)),
+        ]
+        valid1, valid2 = Signal(), Signal()
+        inner, part1, part2 = Signal(12), Signal.like(part), Signal.like(part)
+        address = Signal(19)
+        m.d.sync += [
+            valid1.eq(valid), inner.eq(offset), part1.eq(part),
+            valid2.eq(valid1), part2.eq(part1), address.eq(self.address + inner), self.store.bank.eq(self.bank),
+        ]
+        inside = address < config.activation_depth
+        m.d.comb += [self.store.address.eq(address), self.fault.eq(valid2 & ~inside)]
+        for j in range(config.N):
+            for n in range(config.slices):
+                low = j * config.word + n * config.channel_lanes
+                m.d.comb += [
+                    self.store.data[low : low + config.channel_lanes].eq(Mux(part2 == n, encoder.bits[j], 0)),
+                    # The first slice clears the rest of its word: bits of channels that do not exist stay zero.
+                    self.store.enable[j * config.slices + n].eq(valid2 & inside & ((part2 == n) | (part2 == 0))),
+                ]
+
+    def _emit(self, m, valid, lane, step):
+        """One sum per cycle; results go to consecutive words from `restart` on."""
+        config = self._config
+        m.d.comb += [
+            self.pop.eq(valid), self.pop_lane.eq(lane),
+            self.pop_chain.eq(Array(c // config.chain_channels for c in range(config.channel_lanes))[step]),
+        ]
+        count, enable = Signal(17), Signal()
+        m.d.sync += [enable.eq(valid), self.result.eq(self.head)]
+        inside = count < config.result_depth
+        m.d.comb += [self.result_address.eq(count), self.result_enable.eq(enable & inside)]
+        with m.If(enable):
+            m.d.sync += count.eq(count + 1)
+            with m.If(~inside):
+                m.d.comb += self.fault.eq(1)
+        with m.If(self.restart):
+            m.d.sync += count.eq(0)

@@ -1,0 +1,74 @@
+"""What the compiler makes: everything one device needs to run one network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.arch.config import Config, Space
+from hw.arch.packed import Packed
+
+
+class CompileError(ValueError):
+    """A graph that this configuration cannot run; the message names layer, resource, need and capacity."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One layer as scheduled: what `python -m sw info` prints and what the cycle prediction adds up."""
+
+    name: str
+    kernel: str
+    planes: str  # weight x activation planes
+    passes: int  # array passes per output pixel group and row group
+    macs: int  # useful binary multiply-accumulates of one frame
+    cycles: int  # predicted, exact
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled network for one configuration.
+
+    `memories[space]` is uint8 [banks, words, bytes per word], little-endian words as they travel on the wire,
+    holding the used part of every bank from address 0 on. `rows`, `columns` and `channels` describe the image on
+    the wire, `margin` pixels of zeros on every side included.
+    """
+
+    config: Config
+    instructions: tuple[Packed, ...]
+    memories: dict[Space, np.ndarray]
+    rows: int
+    columns: int
+    channels: int
+    margin: int
+    result_words: int
+    result_index: np.ndarray  # int64 [classes]: result word of each class
+    bias: np.ndarray  # int64 [classes]
+    stages: tuple[Stage, ...]
+    activation_words: int  # peak use per bank
+
+    @property
+    def predicted_cycles(self) -> int:
+        """Core cycles of one frame whose image bytes are always there in time."""
+        return sum(stage.cycles for stage in self.stages)
+
+    def image_bytes(self, image: np.ndarray) -> bytes:
+        """One uint8 HWC image as the bytes of the image stream; `ValueError` for another shape or dtype."""
+        expected = (self.rows - 2 * self.margin, self.columns - 2 * self.margin, self.channels)
+        if image.dtype != np.uint8 or image.shape != expected:
+            raise ValueError(f"image must be uint8 of shape {expected}, not {image.dtype} of shape {image.shape}")
+        margin = (self.margin, self.margin)
+        return np.pad(image, (margin, margin, (0, 0))).tobytes()
+
+    def logits(self, results: list[int]) -> np.ndarray:
+        """Integer logits int64 [classes] from the unsigned words of the result memory."""
+        words = np.array(results, dtype=np.int64)[self.result_index]
+        sign = 1 << (self.config.sum_bits - 1)
+        return (words ^ sign) - sign + self.bias
+
+    def memory_words(self, space: Space) -> Iterator[tuple[int, int, list[int]]]:
+        """(bank, first address, words) of every bank of a memory that the program fills."""
+        for bank, words in enumerate(self.memories[space]):
+            yield bank, 0, [int.from_bytes(word.tobytes(), "little") for word in words]

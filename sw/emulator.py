@@ -1,0 +1,263 @@
+"""Bit-exact emulator of the core: executes programs instruction by instruction on the same memories.
+
+It follows the meaning given in `hw.arch.isa`, stale memory contents included, not the graph the program came from:
+equality with the PyTorch reference therefore checks compiler and instruction set together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hw.arch import timing
+from hw.arch.config import IMAGE_PLANES, Config, Space
+from hw.arch.isa import Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Walk, decode
+from hw.arch.packed import FieldError, Packed
+
+
+class _Fault(Exception):
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+class Machine:
+    """The core of one accelerator.
+
+    `write`, `read` and `feed` are what the link does to it; `run` executes one frame and returns early, with `busy`
+    still set, when image bytes are missing: feed them and call `run` again.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        # Bits are kept unpacked, one per byte: the arithmetic below is matrix products of +-1.
+        self._bits = {
+            space: np.zeros((memory.banks, memory.depth, memory.bits), np.uint8)
+            for space, memory in config.memories.items() if space not in (Space.PROGRAM, Space.RESULTS)
+        }
+        self._program = [0] * config.program_depth
+        self._results = [0] * config.result_depth
+        self.cycles = 0
+        self.frames = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Stop and forget the image stream; memories keep their contents."""
+        self._stream = bytearray()
+        self._pc = 0
+        self._written = 0
+        self._registers: dict[type[Packed] | tuple[type[Packed], int], Packed] = {}
+        self.busy = False
+        self.fault = Fault.NONE
+        self.fault_address = 0
+
+    def write(self, space: Space, bank: int, address: int, words: Sequence[int]) -> None:
+        """Store consecutive words of one bank; `IndexError` outside the memory."""
+        memory = self.config.memories[space]
+        if not (0 <= bank < memory.banks and 0 <= address and address + len(words) <= memory.depth):
+            raise IndexError(f"{space.name} words {address}..{address + len(words) - 1} of bank {bank} do not exist")
+        if space in (Space.PROGRAM, Space.RESULTS):
+            store = self._program if space == Space.PROGRAM else self._results
+            store[address : address + len(words)] = words
+            return
+        size = memory.bytes_per_word
+        raw = np.frombuffer(b"".join(int(w).to_bytes(size, "little") for w in words), np.uint8).reshape(-1, size)
+        self._bits[space][bank, address : address + len(words)] = np.unpackbits(raw, axis=1, bitorder="little")[:, : memory.bits]
+
+    def read(self, space: Space, bank: int, address: int, count: int) -> list[int]:
+        """Consecutive words of one bank."""
+        if space in (Space.PROGRAM, Space.RESULTS):
+            return (self._program if space == Space.PROGRAM else self._results)[address : address + count]
+        packed = np.packbits(self._bits[space][bank, address : address + count], axis=1, bitorder="little")
+        return [int.from_bytes(word.tobytes(), "little") for word in packed]
+
+    def feed(self, data: bytes) -> None:
+        """Append bytes to the image stream."""
+        self._stream += data
+
+    def run(self) -> None:
+        """Execute until END, a fault, or a `Pack` whose image is not complete yet."""
+        if not self.busy:
+            self.busy, self.fault, self.fault_address = True, Fault.NONE, 0
+            self._pc = self._written = self.cycles = 0
+        try:
+            while self.busy and self._step():
+                pass
+        except _Fault as stop:
+            self.busy, self.fault, self.fault_address = False, stop.fault, self._pc
+
+    def _step(self) -> bool:
+        """Execute one instruction; False when it must wait for the image."""
+        if self._pc >= self.config.program_depth:
+            raise _Fault(Fault.OVERRUN)
+        try:
+            instruction = decode(self._program[self._pc])
+        except FieldError:
+            raise _Fault(Fault.ILLEGAL) from None
+        match instruction:
+            case Pack():
+                if len(self._stream) < instruction.rows * instruction.columns * instruction.channels:
+                    return False
+                self._pack(instruction)
+                self.cycles += timing.pack_cycles(self.config, instruction)
+            case Conv():
+                self._conv(instruction)
+                walk, source = self._register(Walk), self._register(Source)
+                self.cycles += timing.conv_cycles(self.config, instruction, walk, source)
+            case End():
+                self.busy = False
+                self.frames += 1
+                self.cycles += timing.END
+            case Code():
+                self._registers[Code, instruction.half] = instruction
+                self.cycles += timing.FETCH
+            case _:
+                self._registers[type(instruction)] = instruction
+                self.cycles += timing.FETCH
+        self._pc += 1
+        return True
+
+    def _register(self, cls):  # type: ignore[no-untyped-def]
+        try:
+            return self._registers[cls]
+        except KeyError:
+            raise _Fault(Fault.ILLEGAL) from None
+
+    def _store(self, pixel: int, group: int, channel_word: int, low: int, bits: np.ndarray) -> None:
+        """Write bits [N, count] at bit `low` of every plane of one target word; bit 0 clears the rest of the word."""
+        target: Target = self._register(Target)
+        lanes, s = self.config.pixel_lanes, target.phases
+        y, x = divmod(pixel, target.columns)
+        q = y // s * target.pitch_banks + x // s
+        address = (target.base + y % s * target.phase_row_words + x % s * target.phase_words
+                   + y // s * target.pitch_words + q // lanes * target.pixel_words
+                   + group * target.channel_words + channel_word)
+        if address >= self.config.activation_depth:
+            raise _Fault(Fault.ADDRESS)
+        word = self._bits[Space.ACTIVATIONS][q % lanes, address].reshape(self.config.N, self.config.word)
+        if low == 0:
+            word[:] = 0
+        word[:, low : low + bits.shape[1]] = bits
+
+    def _pack(self, pack: Pack) -> None:
+        """Consume one image and store the bit planes of its windows."""
+        size = pack.rows * pack.columns * pack.channels
+        image = np.frombuffer(bytes(self._stream[:size]), np.uint8).reshape(pack.rows, pack.columns, pack.channels)
+        del self._stream[:size]
+        n = self.config.N
+        groups = -(-IMAGE_PLANES // n)
+        windows = np.lib.stride_tricks.sliding_window_view(image, (pack.window_rows, pack.window_columns), axis=(0, 1))
+        windows = windows[:: pack.stride, :: pack.stride].transpose(0, 1, 4, 3, 2)  # y, x, kx, ky, c
+        flat = windows.reshape(windows.shape[0] * windows.shape[1], -1)
+        planes = np.zeros((len(flat), groups * n, flat.shape[1]), np.uint8)
+        shifts = np.arange(IMAGE_PLANES - 1, -1, -1)
+        planes[:, groups * n - IMAGE_PLANES :] = flat[:, None, :] >> shifts[:, None] & 1
+        for pixel, bits in enumerate(planes):
+            for group in range(groups):
+                self._store(pixel, group, 0, 0, bits[group * n : (group + 1) * n])
+
+    def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Activation bits [pixels, taps, passes*N, channel words*word] and validity [pixels, taps] at a pool position."""
+        config, lanes = self.config, self.config.pixel_lanes
+        first = walk.tap_base + position * walk.taps
+        if first + walk.taps > config.tap_depth:
+            raise _Fault(Fault.ADDRESS)
+        taps = [Tap.unpack(word) for word in self.read(Space.TAPS, 0, first, walk.taps)]
+        offset, rotate, dy, dx = (np.array([getattr(tap, f) for tap in taps]) for f in ("offset", "rotate", "dy", "dx"))
+        pixel = np.arange(walk.pixels)[:, None]
+        y, x = pixel // walk.columns, pixel % walk.columns
+        row, column = y * source.stride + dy, x * source.stride + dx
+        inside = (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns)
+        bank = (pixel + rotate) % lanes
+        address = (source.base + pixel // lanes * source.pixel_words + y * walk.row_skip + offset
+                   + (pixel % lanes + rotate >= lanes) * source.pixel_words)
+        words = np.arange(conv.activation_passes * source.channel_words)
+        address = np.where(inside, address, 0)[:, :, None] + np.where(inside[:, :, None], words, 0)
+        if address.min() < 0 or address.max() >= config.activation_depth:
+            raise _Fault(Fault.ADDRESS)
+        bits = self._bits[Space.ACTIVATIONS][bank[:, :, None], address] * inside[:, :, None, None].astype(np.uint8)
+        shape = (walk.pixels, walk.taps, conv.activation_passes, source.channel_words, config.N, config.word)
+        planes = bits.reshape(shape).transpose(0, 1, 2, 4, 3, 5)
+        valid = inside | (source.padding == Padding.LOW)
+        return planes.reshape(walk.pixels, walk.taps, conv.activation_passes * config.N, -1), valid
+
+    def _sums(self, conv: Conv, walk: Walk, source: Source, position: int, group: int) -> np.ndarray:
+        """O of one row group and pool position: int64 [pixels, channel lanes]."""
+        config = self.config
+        planes, valid = self._operands(conv, walk, source, position)
+        pixels, taps, count, bits = planes.shape
+        words = taps * source.channel_words
+        weights = self._block(Space.WEIGHTS, conv.weights + group * conv.weight_passes * words, conv.weight_passes * words)
+        weights = weights.reshape(config.channel_lanes, config.M, conv.weight_passes, taps * bits).transpose(0, 2, 1, 3)
+        weights = weights.reshape(config.channel_lanes * conv.weight_passes * config.M, taps * bits)
+        # Matches of the bits in use: unused ones hold zero against ones. Skipped taps count nothing.
+        signs = (2.0 * planes - 1) * valid[:, :, None, None]
+        dots = np.einsum("ptnb,rtb->prn", signs, 2.0 * weights.reshape(-1, taps, bits) - 1, optimize=True)
+        used = source.tail_bits + (source.channel_words - 1) * config.word
+        dots = dots.astype(np.int64) + (valid.sum(axis=1) * (bits - used))[:, None, None]
+        dots = dots.reshape(pixels, config.channel_lanes, conv.weight_passes * config.M, conv.activation_passes, config.N)
+        if conv.fused:
+            dots = (dots << config.N * np.arange(conv.activation_passes - 1, -1, -1)[:, None]).sum(axis=3, keepdims=True)
+        coefficients = self._coefficients(conv, group, dots.shape[3])
+        return np.einsum("pcmjn,cmjn->pc", dots, coefficients, optimize=True)
+
+    def _coefficients(self, conv: Conv, group: int, passes: int) -> np.ndarray:
+        """int64 [channel lanes, weight planes, passes, N] of one row group."""
+        config = self.config
+        count = conv.weight_passes * passes * config.chain
+        block = self._block(Space.COEFFICIENTS, conv.coefficients + group * conv.coefficient_stride, count)
+        values = _signed(block.reshape(config.chains, count, config.N, config.coefficient_bits))
+        values = values.reshape(config.chains, conv.weight_passes, passes, config.chain_channels, config.M, config.N)
+        return values.transpose(0, 3, 1, 4, 2, 5).reshape(config.channel_lanes, -1, passes, config.N)
+
+    def _block(self, space: Space, first: int, count: int) -> np.ndarray:
+        """Bits of `count` words of every bank."""
+        if first + count > self.config.memories[space].depth:
+            raise _Fault(Fault.ADDRESS)
+        return self._bits[space][:, first : first + count]
+
+    def _conv(self, conv: Conv) -> None:
+        config = self.config
+        walk: Walk = self._register(Walk)
+        source: Source = self._register(Source)
+        for group in range(conv.row_groups):
+            sums = self._sums(conv, walk, source, 0, group)
+            for position in range(1, walk.positions):
+                sums = np.maximum(sums, self._sums(conv, walk, source, position, group))
+            if conv.levels == 0:
+                self._emit(sums)
+                continue
+            count = config.chain_channels * conv.levels
+            block = self._block(Space.THRESHOLDS, conv.thresholds + group * count, count)
+            thresholds = _signed(block).reshape(config.channel_lanes, conv.levels)
+            levels = (sums[:, :, None] >= thresholds).sum(axis=2)
+            if group == conv.row_groups - 1:
+                levels[:, conv.last_channels :] = -1  # lanes not in use store zeros
+            self._encode(levels, conv, group)
+
+    def _emit(self, sums: np.ndarray) -> None:
+        words = (sums & ((1 << self.config.sum_bits) - 1)).reshape(-1).tolist()
+        if self._written + len(words) > self.config.result_depth:
+            raise _Fault(Fault.ADDRESS)
+        self.write(Space.RESULTS, 0, self._written, words)
+        self._written += len(words)
+
+    def _encode(self, levels: np.ndarray, conv: Conv, group: int) -> None:
+        """Store the planes of one row group's levels [pixels, channel lanes]."""
+        config = self.config
+        rows = [self._register((Code, half)).table.to_bytes(8, "little") for half in (0, 1)]
+        table = np.zeros((17, max(8, conv.target_groups * config.N)), np.uint8)  # row -1: all zero
+        table[:16, :8] = np.unpackbits(np.frombuffer(b"".join(rows), np.uint8)[:, None], axis=1, bitorder="little")
+        planes = table[levels]  # [pixels, channels, planes]
+        word, position = divmod(group, config.slices)
+        for pixel in range(len(levels)):
+            for plane_group in range(conv.target_groups):
+                bits = planes[pixel, :, plane_group * config.N : (plane_group + 1) * config.N].T
+                self._store(pixel, plane_group, word, position * config.channel_lanes, bits)
+
+
+def _signed(bits: np.ndarray) -> np.ndarray:
+    """Two's complement integers from bits [..., width], least significant first."""
+    weights = 1 << np.arange(bits.shape[-1], dtype=np.int64)
+    weights[-1] = -weights[-1]
+    return bits.astype(np.int64) @ weights

@@ -1,0 +1,66 @@
+"""Random integer graphs: the shapes a compiler meets, small enough to check against plain loops."""
+
+import numpy as np
+
+from hw.arch.isa import Padding
+from sw.graph import Conv, Graph, Image
+
+
+def random_conv(
+    rng, name, source, shape, planes, *, co, kernel=3, m=1, stride=1, padding=0, pool=1, pool_stride=1, levels=3,
+    out_planes=2, channelwise=False, binary=False, scale=40,
+):
+    """A layer on a tensor of shape (rows, columns, channels) with `planes` planes; `levels` 0 emits integers.
+
+    Thresholds are spread over the sums that random planes give, so that all levels occur.
+    """
+    ci = shape[2]
+    image = source == "image"
+    coefficients = rng.integers(-scale, scale + 1, (co, m, planes) if channelwise else (m, planes))
+    if image or binary:
+        coefficients = coefficients[..., -1:] << np.arange(planes - 1, -1, -1)
+    spread = np.sqrt((coefficients.reshape(-1, m * planes) ** 2).sum(axis=1).mean() * ci * kernel**2)
+    thresholds = code = bias = None
+    if levels:
+        thresholds = np.sort(rng.normal(0, spread, (co, levels)).astype(np.int64), axis=1)
+        code = rng.integers(0, 2, (levels + 1, out_planes)).astype(np.uint8)
+    else:
+        bias = rng.integers(-1000, 1000, co)
+    return Conv(
+        name=name, source=source, weights=rng.integers(0, 2, (m, co, ci, kernel, kernel)).astype(np.uint8),
+        coefficients=coefficients.astype(np.int64), stride=stride, padding=padding,
+        pad=Padding.LOW if image else Padding.SKIP, pool=pool, pool_stride=pool_stride,
+        thresholds=thresholds, code=code, bias=bias,
+    )
+
+
+def random_graph(seed):
+    """One to three convolutions with random options and a classifier, on an image of up to 12 x 12 x 3."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(5, 13)), int(rng.integers(5, 13)), int(rng.integers(1, 4)))
+    image, planes, layers, source = Image(*shape), 8, [], "image"
+    for n in range(int(rng.integers(1, 4))):
+        kernel = int(rng.integers(1, min(4, shape[0] + 1, shape[1] + 1)))
+        padding = int(rng.integers(0, kernel // 2 + 1))
+        stride = int(rng.integers(1, 3))
+        inner = [(size + 2 * padding - kernel) // stride + 1 for size in shape[:2]]
+        pool = int(rng.integers(1, min(3, *inner) + 1))
+        levels = int(rng.integers(1, 8))
+        layer = random_conv(
+            rng, f"conv{n}", source, shape, planes, co=int(rng.integers(1, 20)), kernel=kernel, m=int(rng.integers(1, 4)),
+            stride=stride, padding=padding, pool=pool, pool_stride=int(rng.integers(1, pool + 1)), levels=levels,
+            out_planes=int(rng.integers(1, 4)), channelwise=bool(rng.integers(2)), binary=bool(rng.integers(2)),
+        )
+        layers.append(layer)
+        out = layer.output(*shape[:2])
+        shape, planes, source = (out.rows, out.columns, out.channels), out.planes, layer.name
+    weights = rng.integers(0, 2, (2, 10, shape[2], *shape[:2])).astype(np.uint8)
+    layers.append(Conv(
+        name="classes", source=source, weights=weights, coefficients=rng.integers(-40, 41, (2, planes)),
+        bias=rng.integers(-1000, 1000, 10)))
+    return Graph(name=f"random{seed}", image=image, layers=tuple(layers), classes=tuple("0123456789"), scale=1.0, metadata={})
+
+
+def random_images(graph, count, seed=0):
+    """uint8 images [count, rows, columns, channels]."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *graph.image.shape)).astype(np.uint8)
