@@ -1,0 +1,1 @@
+"""cocotb benches of the core's blocks and of whole networks."""

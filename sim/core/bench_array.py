@@ -1,0 +1,124 @@
+"""`Array` against the formula of the paper: sums over weight planes, activation planes, passes and pool positions."""
+
+import cocotb
+
+from hw.arch import timing
+from hw.arch.config import Config
+from hw.combine import final_layout
+from hw.layouts import drain_layout, step_layout
+from sim.helpers import cycles, generator, pack, settings, start, unpack
+
+SLACK = 8
+
+
+def packed(values, width):
+    """A list of unsigned integers as one array port, first value in the low bits."""
+    return sum(value << (width * n) for n, value in enumerate(values))
+
+
+class Group:
+    """One pixel group: random operands for `positions` x `passes` passes, and the sums they must give."""
+
+    def __init__(self, config: Config, rng, positions: int, passes: int, fused: int):
+        self.config, self.passes = config, []
+        sums = None
+        for position in range(positions):
+            total = [[0] * config.channel_lanes for _ in range(config.pixel_lanes)]
+            for number in range(passes):
+                place = {"first_pass": number == 0, "final_pass": number == passes - 1, "first_position": position == 0,
+                         "final_position": position == positions - 1}
+                self.passes.append(self._pass(rng, place, fused, total))
+            sums = total if sums is None else [[max(a, b) for a, b in zip(*rows)] for rows in zip(sums, total)]
+        self.sums = sums
+
+    def _pass(self, rng, place, fused, total):
+        """Random words of one pass; adds its contribution to `total`."""
+        config = self.config
+        words = []
+        for part in range(fused):
+            for n in range(rng.randint(1, 4)):
+                count = rng.randint(1, config.word)
+                words.append({
+                    "clear": part == 0 and n == 0, "shift": part > 0 and n == 0, "count": count, "part": part,
+                    "weights": [rng.getrandbits(config.word) | (1 << config.word) - (1 << count) for _ in range(config.row_lanes)],
+                    "activations": [[rng.getrandbits(count) for _ in range(config.N)] for _ in range(config.pixel_lanes)],
+                    "enables": [rng.random() < 0.8 for _ in range(config.pixel_lanes)],
+                })
+        bound = 1 << (config.coefficient_bits - 1)
+        coefficients = [[[rng.randint(-bound, bound - 1) for _ in range(config.N)] for _ in range(config.chains)]
+                        for _ in range(config.chain)]
+        for k in range(config.pixel_lanes):
+            for row in range(config.row_lanes):
+                chain, slot = divmod(row, config.chain)
+                for j in range(config.N):
+                    dot = 0
+                    for word in words:
+                        dot <<= config.N if word["shift"] else 0
+                        if word["enables"][k]:
+                            mismatches = (word["weights"][row] ^ word["activations"][k][j]).bit_count()
+                            dot += 2 * (config.word - mismatches) - word["count"]
+                    total[k][row // config.M] += dot * coefficients[slot][chain][j]
+        return {"words": words, "place": place, "coefficients": coefficients}
+
+
+def schedule(config: Config, groups):
+    """Per cycle: the step, drain and operand values of every port, skewed as the array wants them."""
+    ports = {}
+    cycle, last = 0, -config.chain
+    for group in groups:
+        for item in group.passes:
+            # Passes end at least `chain` cycles apart: their values leave through the same registers.
+            cycle = max(cycle, last + config.chain - len(item["words"]) + 1)
+            last = cycle + len(item["words"]) - 1
+            for word in item["words"]:
+                step = {name: int(word[name]) for name in ("clear", "shift", "count")}
+                step["last"] = int(word is item["words"][-1])
+                at = ports.setdefault(cycle, {})
+                at["step"] = pack(step_layout(config), **step)
+                at["weights"] = packed(word["weights"], config.word)
+                for k in range(config.pixel_lanes):
+                    for j in range(config.N):
+                        later = ports.setdefault(cycle + k * config.N + j, {})
+                        later.setdefault("operands", {})[k, j] = (word["activations"][k][j], word["enables"][k])
+                cycle += 1
+            for slot in range(config.chain):
+                flat = [c & (1 << config.coefficient_bits) - 1 for chain in item["coefficients"][slot] for c in chain]
+                place = packed([int(item["place"].get(n, 0)) for n in (
+                    "first_pass", "final_pass", "first_position", "final_position")], 1)
+                ports.setdefault(cycle - 1 + timing.DRAIN + slot, {})["drain"] = pack(
+                    drain_layout(config), valid=1, first_plane=int(slot % config.M == 0),
+                    last_plane=int(slot % config.M == config.M - 1), last=int(slot == config.chain - 1), place=place,
+                    coefficients=packed(flat, config.coefficient_bits))
+    return ports, cycle
+
+
+@cocotb.test()
+async def random_groups(dut):
+    """Finished sums of every pixel lane and channel, in order and in the declared cycle."""
+    config, rng = Config.from_json(str(settings()["config"])), generator()
+    await start(dut, weights=0, step=0, drain=0, activations=0, enables=0)
+    groups = [Group(config, rng, rng.randint(1, 3), rng.randint(1, 4), rng.choice((1, 1, 2))) for _ in range(6)]
+    ports, length = schedule(config, groups)
+    layout, size = final_layout(config), final_layout(config).size
+    found = [[[] for _ in range(config.chains)] for _ in range(config.pixel_lanes)]
+    last = timing.DRAIN + config.chain + config.column_lanes + timing.COMBINE + SLACK
+    for cycle in range(length + last):
+        now = ports.get(cycle, {})
+        dut.step.value, dut.weights.value, dut.drain.value = now.get("step", 0), now.get("weights", 0), now.get("drain", 0)
+        operands = now.get("operands", {})
+        lanes = [(k, j) for k in range(config.pixel_lanes) for j in range(config.N)]
+        dut.activations.value = packed([operands.get(lane, (0, 0))[0] for lane in lanes], config.word)
+        dut.enables.value = packed([int(operands.get(lane, (0, 0))[1]) for lane in lanes], 1)
+        await cycles(dut, 1)
+        finals = int(dut.finals.value)
+        for k in range(config.pixel_lanes):
+            for chain in range(config.chains):
+                final = unpack(layout, finals >> (k * config.chains + chain) * size & (1 << size) - 1)
+                if final["valid"]:
+                    found[k][chain].append(final["value"])
+    mask = (1 << config.sum_bits) - 1
+    for k in range(config.pixel_lanes):
+        for chain in range(config.chains):
+            channels = range(chain * config.chain_channels, (chain + 1) * config.chain_channels)
+            expected = [group.sums[k][c] & mask for group in groups for c in channels]
+            assert found[k][chain] == expected, f"pixel lane {k}, chain {chain}"

@@ -1,0 +1,69 @@
+"""Whole programs on the core: results and cycles against the emulator's, memories loaded through the host ports."""
+
+import json
+from pathlib import Path
+
+import cocotb
+from cocotb.triggers import FallingEdge
+
+from hw.arch.config import Config, Space
+from hw.interfaces import read_layout, status_layout, write_layout
+from sim.helpers import Sink, Source, cycles, pack, settings, start, unpack
+
+POLL = 64  # cycles between looks at the status
+
+IDLE_INPUTS = {"start": 0, "reset": 0, "i_write__valid": 0, "i_read__valid": 0, "i_image__valid": 0, "o_read__ready": 0}
+
+
+class Host:
+    """What the link does to a core."""
+
+    def __init__(self, dut, config: Config, stall: float):
+        self.dut, self.config = dut, config
+        self.writes, self.reads = Source(dut, "i_write"), Source(dut, "i_read", stall)
+        self.image, self.answers = Source(dut, "i_image", stall), Sink(dut, "o_read", stall)
+
+    async def write(self, space: int, bank: int, words: list[int]) -> None:
+        layout = write_layout(self.config)
+        self.writes.put(pack(layout, space=space, bank=bank, address=a, data=w) for a, w in enumerate(words))
+        await self.writes.drained()
+
+    async def read(self, space: int, bank: int, count: int) -> list[int]:
+        self.reads.put(pack(read_layout(), space=space, bank=bank, address=a) for a in range(count))
+        return await self.answers.get(count)
+
+    def status(self) -> dict[str, int]:
+        return unpack(status_layout(), int(self.dut.status.value))
+
+    async def frame(self, image: bytes, limit: int) -> dict[str, int]:
+        """Run one frame and return the status after it; fails after `limit` cycles."""
+        self.image.put(image)
+        self.dut.start.value = 1
+        await FallingEdge(self.dut.clk)
+        self.dut.start.value = 0
+        for _ in range(0, limit, POLL):
+            await cycles(self.dut, POLL)
+            status = self.status()
+            if not status["busy"]:
+                return status
+        raise AssertionError(f"core still busy after {limit} cycles: {status}")
+
+
+@cocotb.test()
+async def frames(dut):
+    """Load a program, run its frames, compare results, cycles and faults."""
+    case = json.loads(Path(str(settings()["case"])).read_text())
+    config = Config.from_json(json.dumps(case["config"]))
+    host = Host(dut, config, case["stall"])
+    await start(dut, **IDLE_INPUTS)
+    for space, bank, words in case["memories"]:
+        await host.write(space, bank, words)
+    for image, expected, predicted in case["frames"]:
+        status = await host.frame(bytes(image), 4 * predicted + 10_000)
+        assert (status["fault"], status["fault_address"]) == tuple(case["fault"]), status
+        if not case["fault"][0]:
+            assert await host.read(Space.RESULTS, 0, len(expected)) == expected
+        if not case["stall"]:
+            assert status["cycles"] == predicted, f"{status['cycles']} cycles, predicted {predicted}"
+    await cycles(dut, 10)
+    assert not host.answers.taken, "answers nobody asked for"

@@ -1,0 +1,43 @@
+"""`Threshold` against counting: random sums and ascending thresholds, extremes and ties included."""
+
+import cocotb
+
+from hw.arch.config import Config
+from hw.combine import final_layout
+from hw.layouts import compare_layout
+from hw.threshold import LEVEL_BITS
+from sim.helpers import cycles, generator, pack, settings, start
+
+
+@cocotb.test()
+async def random_levels(dut):
+    """Levels of every channel, and the loaded sums one by one through `pop`."""
+    config, rng = Config.from_json(str(settings()["config"])), generator()
+    top, mask = (1 << (config.sum_bits - 1)) - 1, (1 << config.sum_bits) - 1
+    await start(dut, final=0, compare=0, threshold=0, pop=0)
+    for count in (*range(1, 16), 0, 1, 15):
+        sums = [rng.choice((-top - 1, top, 0, rng.randint(-top, top))) for _ in range(config.chain_channels)]
+        rows = [sorted(rng.choice((-top - 1, top, value, rng.randint(-top, top))) for _ in range(count)) for value in sums]
+        for value in sums:
+            dut.final.value = pack(final_layout(config), valid=1, value=value & mask)
+            await cycles(dut, 1)
+        dut.final.value = 0
+        dut.compare.value = pack(compare_layout(config), load=1)
+        await cycles(dut, 1)
+        for value, row in zip(sums, rows, strict=True):
+            if not count:
+                dut.compare.value, dut.pop.value = 0, 1
+                assert int(dut.head.value) == value & mask
+                await cycles(dut, 1)
+            for n, threshold in enumerate(row):
+                dut.compare.value = pack(compare_layout(config), compare=1, next=int(n == count - 1))
+                dut.threshold.value = threshold & mask
+                await cycles(dut, 1)
+        dut.pop.value = 0
+        dut.compare.value = pack(compare_layout(config), done=1)
+        await cycles(dut, 1)
+        dut.compare.value = 0
+        if count:
+            levels = int(dut.levels.value)
+            expected = [sum(value >= threshold for threshold in row) for value, row in zip(sums, rows, strict=True)]
+            assert [levels >> n * LEVEL_BITS & (1 << LEVEL_BITS) - 1 for n in range(len(sums))] == expected

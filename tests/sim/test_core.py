@@ -1,0 +1,44 @@
+"""The core's RTL runs random networks and equals the emulator, integer for integer and cycle for cycle."""
+
+import json
+
+import pytest
+
+from hw.arch.config import Space, preset
+from hw.core import Core
+from sim.runner import run
+from sw.compiler import CompileError, compile
+from sw.emulator import Machine
+from tests.graphs import random_graph, random_images
+
+
+def case(graph, config, images, stall=0.0):
+    """What `sim.core.bench_core` replays: memories, and per frame the stream, the results and the cycles."""
+    program, machine = compile(graph, config), Machine(config)
+    memories = [(int(space), bank, words) for space in program.memories for bank, _, words in program.memory_words(space)]
+    for space, bank, words in memories:
+        machine.write(Space(space), bank, 0, words)
+    frames = []
+    for image in images:
+        stream = program.image_bytes(image)
+        machine.feed(stream)
+        machine.run()
+        assert not machine.busy and not machine.fault
+        assert machine.cycles == program.predicted_cycles
+        frames.append((list(stream), machine.read(Space.RESULTS, 0, 0, program.result_words), machine.cycles))
+    return {"config": json.loads(config.to_json()), "memories": memories, "frames": frames, "fault": (0, 0), "stall": stall}
+
+
+def replay(config, content, tmp_path, simulator="verilator"):
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps(content))
+    run(Core(config), "sim.core.bench_core", simulator=simulator, settings={"case": str(path)})
+
+
+@pytest.mark.parametrize("name, seed, stall", [
+    ("tiny", 3, 0.0), ("tiny", 14, 0.5), ("tiny", 5, 0.0), ("tiny-2x2", 14, 0.0), ("tiny-2x2", 7, 0.5), ("small", 1, 0.0),
+    ("small-2x2", 9, 0.0),
+])
+def test_random_networks(name, seed, stall, tmp_path):
+    config, graph = preset(name), random_graph(seed)
+    replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)
