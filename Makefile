@@ -1,0 +1,75 @@
+# Every target sets up what it needs on a fresh Debian or Ubuntu machine: packages, virtual environment, tools.
+# Stamps in .venv make repeated runs quick. Nothing outside this folder changes, except missing Debian packages.
+
+PYTHON ?= python3
+BOARD ?= arty_a7
+# More options of hw.build, e.g. ARGS="--variant 100 --preset small".
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+REQUIREMENTS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help build demo test lint clean
+
+help:
+	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
+	@echo "make demo                              ten images through the virtual board, with a picture"
+	@echo "make test                              lint, then every test"
+	@echo "make lint                              rules, types and import floors"
+	@echo "make clean                             remove build results and the virtual environment"
+
+build: $(VENV)/.hw
+	$(BIN)/python -m hw.build --board $(BOARD) $(ARGS)
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m sw demo $(ARGS)
+
+# Lint comes first: it is quick, and pytest's closing line must be the last one.
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+clean:
+	rm -rf build $(VENV)
+
+# Build needs neither torch nor a simulator.
+$(VENV)/.hw: $(REQUIREMENTS) | $(BIN)/python
+	$(INSTALL) --editable '.[hw]'
+	@touch $@
+
+$(VENV)/.demo: $(REQUIREMENTS) $(VENV)/.simulators | $(BIN)/python
+	$(INSTALL) --editable '.[hw,train,sim]'
+	@touch $@ $(VENV)/.hw
+
+$(VENV)/.dev: $(REQUIREMENTS) $(VENV)/.simulators | $(BIN)/python
+	$(INSTALL) --editable '.[hw,train,sim,dev]'
+	@touch $@ $(VENV)/.hw $(VENV)/.demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed, not $$($(PYTHON) --version); set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call debian,python3-venv)
+	$(PYTHON) -m venv $(VENV)
+
+# Icarus Verilog runs the benches; the compiler, make and perl serve Verilator.
+SIMULATORS := iverilog g++ make perl
+have = for tool in $(SIMULATORS); do command -v $$tool >/dev/null || exit 1; done
+
+$(VENV)/.simulators: | $(BIN)/python
+	@( $(have) ) || $(call debian,$(SIMULATORS))
+	@( $(have) ) || { echo "one of $(SIMULATORS) is missing and could not be installed" >&2; exit 1; }
+	@touch $@
+
+# Install Debian packages, as root or through sudo.
+debian = { echo "installing Debian packages: $(1)"; \
+	as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(1) >/dev/null; }
