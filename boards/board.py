@@ -1,0 +1,58 @@
+"""What the project knows about a board: data only, nothing here imports Amaranth until a platform is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+Pin = tuple[str, int]  # name and number of a resource of the board's platform
+
+
+class BoardError(ValueError):
+    """A board or variant that does not exist; the message is one sentence listing those that do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An FPGA, with the limits its vendor sells it with (the die of a 35T, say, is a 50T)."""
+
+    name: str  # as the open tools call it
+    family: str  # "xc7" or "ecp5": which flow builds for it
+    luts: int  # LUT6 on xc7, LUT4 on ecp5
+    ffs: int
+    bram_kbits: int  # block RAM, 1024 bits each
+    multipliers: int  # DSP48E1 or MULT18X18D
+    die: str = ""  # xc7: the die whose database describes the part
+
+
+@dataclass(frozen=True)
+class Board:
+    """One variant of a board.
+
+    `uart`, `alive`, `busy` and `error` name resources of the amaranth-boards platform `module`.`platform`.
+    `clock_hz` is its default clock, `preset` the configuration built when none is asked for.
+    """
+
+    name: str
+    variant: str
+    title: str
+    part: Part
+    module: str
+    platform: str
+    preset: str
+    clock_hz: int
+    baud: int
+    uart: Pin = ("uart", 0)
+    alive: Pin = ("led", 0)
+    busy: Pin = ("led", 1)
+    error: Pin = ("led", 2)
+
+    @property
+    def core_clocks(self) -> tuple[int, ...]:
+        """Core clocks in Hz that the board can make. So far the default clock alone: no PLL is used."""
+        return (self.clock_hz,)
+
+    def make_platform(self, toolchain: str) -> Any:
+        """A fresh Amaranth platform for one of its toolchains; a platform builds one design."""
+        return getattr(importlib.import_module(self.module), self.platform)(toolchain=toolchain)

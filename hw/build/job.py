@@ -1,0 +1,160 @@
+"""One build from start to end: stages in order, finished files moved to the output folder, a report in any case."""
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from boards import Board
+from hw.arch.config import Config, ConfigError
+
+from . import design
+from .ecp5 import ECP5
+from .errors import BuildError
+from .flow import Flow, Stage
+from .report import Timing, Usage, check_fit, placed, save, slowest_path, table
+from .tools import SOURCE, Console
+from .xc7 import XC7
+
+BITSTREAM = "top.bit"
+TIMING_MISSED = "top.timing-missed.bit"
+PRODUCTS = (
+    "top.v", "top.lpf", "top.xdc", "plan.zip", "config.json", "route.json", "report.json", BITSTREAM, TIMING_MISSED,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A build request. `name` is what the configuration is called in messages."""
+
+    board: Board
+    config: Config
+    name: str
+    baud: int
+    seed: int
+    out: Path
+    route: bool
+
+
+def flow_of(board: Board) -> Flow:
+    """The flow of the board's part."""
+    return {"ecp5": ECP5, "xc7": XC7}[board.part.family]()
+
+
+def check_bounds(job: Job) -> None:
+    """Refuse at once what cannot fit however well it is mapped: memory bits, and the inputs of the XNOR gates."""
+    part, config = job.board.part, job.config
+    ram, inputs = (64, 6) if part.family == "xc7" else (16, 4)  # bits of LUT RAM, inputs per LUT
+    bits = sum(memory.total_bits for memory in config.memories.values())
+    available = part.bram_kbits * 1024 + part.luts * ram
+    if bits > available:
+        raise BuildError(
+            f"configuration {job.name} has memories of {bits // 1024:,} kbit, but {part.name} has "
+            f"{available // 1024:,} kbit in block RAM and LUTs together; "
+            "choose a smaller --preset or --config or a larger board"
+        )
+    least = -(-2 * config.macs_per_cycle // inputs)
+    check_fit(Usage(least, 0, 0, 0), part, job.name, "needs at the very least")
+
+
+def build(job: Job, console: Console) -> dict[str, Any]:
+    """Run the job; returns the report, which is also saved as `report.json` in `job.out`.
+
+    Raises `BuildError` when the design does not fit or a tool fails: the saved report then has status "failed" and
+    the same sentence. A bitstream whose timing is missed is kept under a name that says so, status "timing missed".
+    """
+    report: dict[str, Any] = {
+        "status": "failed", "board": job.board.name, "variant": job.board.variant, "part": job.board.part.name,
+        "configuration": job.name, "config": asdict(job.config), "config_digest": job.config.digest.hex(),
+        "macs_per_cycle": job.config.macs_per_cycle, "baud": job.baud, "seed": job.seed,
+        "seconds": console.stages,
+    }
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+        for name in PRODUCTS:
+            (job.out / name).unlink(missing_ok=True)
+        work = job.out / "partial"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            _stages(job, console, work, report)
+        except BuildError as error:
+            save(job.out / "report.json", {**report, "status": "failed", "error": str(error)})
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        save(job.out / "report.json", report)
+    except OSError as error:
+        raise BuildError(f"cannot write to {job.out}: {error.strerror or error}") from None
+    return report
+
+
+def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> None:
+    """Fill `report` stage by stage."""
+    check_bounds(job)
+    part, flow = job.board.part, flow_of(job.board)
+    stage = Stage(
+        board=job.board, seed=job.seed, work=work, logs=job.out / "logs", console=console,
+        design=lambda: design.BoardTop(job.board, design.make_top(job.config, baud=job.baud)),
+    )
+    with console.stage("elaborate", f"{job.name} for {job.board.title}"):
+        try:
+            flow.prepare(stage)
+        except ConfigError as error:
+            raise BuildError(str(error)) from None
+        (work / "config.json").write_text(job.config.to_json() + "\n")
+    _keep(job, work, flow.constraints, "plan.zip", "config.json")
+
+    with console.stage("synthesise", "Yosys"):
+        usage = flow.synthesise(stage)
+    _keep(job, work, "top.v")
+    report["synthesis"] = asdict(usage)
+    report["available"] = {name: getattr(part, name) for name in asdict(usage)}
+    console.say(table(usage, part) + "\n  (synthesis estimate, no timing)")
+    check_fit(usage, part, job.name, "needs")
+    report["status"] = "synthesised"
+
+    if missing := flow.missing():
+        report["missing"] = missing
+        wanted = "; ".join(f"{tool} ({SOURCE[tool]})" for tool in missing)
+        console.say(f"no bitstream: not found {wanted}\n  or build {job.out / 'plan.zip'} with the vendor's tools")
+    elif job.route:
+        _route(job, flow, stage, report)
+
+
+def _route(job: Job, flow: Flow, stage: Stage, report: dict[str, Any]) -> None:
+    with stage.console.stage("route", f"nextpnr, seed {job.seed}"):
+        clocks = flow.route(stage)
+    report["timing"] = [{**asdict(clock), "met": clock.met} for clock in clocks]
+    report["slowest_path"] = path = slowest_path(stage.work / "route.json")
+    report["placed"] = placed(stage.work / "route.json")
+    _keep(job, stage.work, "route.json")
+    with stage.console.stage("pack", "bitstream"):
+        flow.pack(stage)
+    for clock in clocks:
+        stage.console.say(_timing_line(clock))
+    if path:
+        delays = f"logic {path['logic_ns']} ns, routing {path['routing_ns']} ns"
+        stage.console.say(f"slowest path: {path['from']} to {path['to']}, {delays}")
+    met = all(clock.met for clock in clocks)
+    name = BITSTREAM if met else TIMING_MISSED
+    (stage.work / BITSTREAM).replace(job.out / name)
+    report.update(status="routed" if met else "timing missed", bitstream=name)
+
+
+def _timing_line(clock: Timing) -> str:
+    verdict = "met" if clock.met else "MISSED"
+    return f"clock {clock.clock}: routed {clock.achieved:.2f} MHz, required {clock.required:.2f} MHz: {verdict}"
+
+
+def _keep(job: Job, work: Path, *names: str) -> None:
+    """Move finished files to the output folder; the work folder keeps a copy for later stages."""
+    for name in names:
+        final = job.out / f"{name}.partial"
+        shutil.copyfile(work / name, final)
+        final.replace(job.out / name)
+
+
+def with_clock(config: Config, board: Board) -> Config:
+    """The configuration at a clock that the board makes; its own if the board can."""
+    return config if config.clock_hz in board.core_clocks else replace(config, clock_hz=board.clock_hz)
