@@ -1,0 +1,1 @@
+"""The software: training, integer graph, compiler, emulator, driver and command line."""

@@ -1,0 +1,177 @@
+"""Training on a handful of digits, its command line, and checkpoints good and bad."""
+
+import io
+import json
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sw import data
+from sw.abcnet import checkpoint
+from sw.abcnet.inference import evaluate, logits
+from sw.abcnet.models import architecture
+from sw.abcnet.train import Recipe, TrainError, augment, main, train
+
+QUICK = Recipe(float_epochs=1, epochs=2, batch=32, rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    whole = data.load("digits")
+    return replace(whole, train_images=whole.train_images[:320], train_labels=whole.train_labels[:320])
+
+
+def build(seed=0):
+    torch.manual_seed(seed)
+    return architecture("digits").build()
+
+
+def test_training_learns_and_repeats(digits):
+    one, two = build(), build()
+    before = evaluate(one, digits.test_images, digits.test_labels)
+    accuracy = train(one, digits, replace(QUICK, float_epochs=4, epochs=6), seed=3, quiet=True)
+    assert accuracy > max(0.5, before + 0.2)
+    assert accuracy == evaluate(one, digits.test_images, digits.test_labels)
+    assert train(two, digits, replace(QUICK, float_epochs=4, epochs=6), seed=3, quiet=True) == accuracy
+    assert np.array_equal(logits(one, digits.test_images), logits(two, digits.test_images))
+
+
+def test_adam_trains_too(digits):
+    model = build()
+    start = model.head.weight.detach().clone()
+    train(model, digits, replace(QUICK, optimizer="adam", rate=0.001, float_epochs=0, epochs=1), quiet=True)
+    assert not torch.equal(start, model.head.weight)
+
+
+def test_a_loss_that_is_not_finite_ends_in_a_sentence(digits):
+    model = build()
+    with torch.no_grad():
+        model.head.bias.fill_(float("inf"))
+    with pytest.raises(TrainError, match="loss must stay finite, but it was nan in epoch 1; try a lower --rate"):
+        train(model, digits, QUICK, quiet=True)
+
+
+def test_augmentation_moves_and_mirrors_whole_images():
+    images = torch.arange(1, 13, dtype=torch.uint8).view(1, 3, 4, 1).repeat(200, 1, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    flipped = augment(images, replace(QUICK, flip=True), generator)
+    mirrored = (flipped == images.flip(2)).flatten(1).all(1)
+    assert 60 < mirrored.sum() < 140
+    assert torch.equal(flipped[~mirrored], images[~mirrored])
+    moved = augment(images, replace(QUICK, shift=1), generator)
+    padded = torch.nn.functional.pad(images[0, :, :, 0], (1, 1, 1, 1))
+    windows = {tuple(padded[y:y + 3, x:x + 4].flatten().tolist()) for y in range(3) for x in range(3)}
+    assert {tuple(image.flatten().tolist()) for image in moved} == windows
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"epochs": -1}, "epochs must be in 0..10000, not -1"), ({"batch": 1}, "batch must be in 2..65536, not 1"),
+    ({"rate": float("nan")}, "rate must be in 0.0..10.0, not nan"),
+    ({"optimizer": "lbfgs"}, "optimizer must be one of sgd, adam, not 'lbfgs'")])
+def test_impossible_recipes_are_refused(change, message):
+    with pytest.raises(TrainError, match=message):
+        replace(QUICK, **change)
+
+
+def test_command_line_writes_model_and_checkpoint(tmp_path, capsys):
+    out, weights = tmp_path / "d.abacus", tmp_path / "d.npz"
+    status = main(["--model", "digits", "--out", str(out), "--checkpoint", str(weights), "--float-epochs", "1",
+                   "--epochs", "1", "-M", "1", "-N", "3", "--seed", "4", "--threads", "1", "--quiet"])
+    assert status == 0
+    assert "360 images, float accuracy 0." in capsys.readouterr().out
+    assert out.stat().st_size > 1000
+    assert len(checkpoint.load(weights).architecture.v) == 3
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--model", "digits", "--out", "x.npz"], "output must be a .abacus file in a directory that exists, not x.npz"),
+    (["--model", "digits", "--out", "none/x.abacus"], "output must be a .abacus file in a directory that exists"),
+    (["--model", "digits", "--out", "x.abacus", "--checkpoint", "y"], "output must be a .npz file in a directory that"),
+    (["--model", "cats", "--out", "x.abacus"], "model must be one of digits, fashion, not 'cats'"),
+    (["--model", "digits", "--out", "x.abacus", "-M", "9"], "M must be an integer in 1..8, not 9"),
+    (["--model", "digits", "--out", "x.abacus", "--threads", "0"], "--threads must be in 1..1024, not 0"),
+    (["--model", "digits", "--out", "x.abacus", "--rate", "-1"], "rate must be in 0.0..10.0, not -1.0"),
+    (["--model", "fashion", "--out", "x.abacus", "--data", "/nowhere"], "data set fashion must lie in /nowhere"),
+])
+def test_bad_command_lines_end_in_one_sentence(arguments, message, capsys):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_checkpoint_restores_every_value(tmp_path):
+    model = build(5)
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, model)
+    loaded = checkpoint.load(path)
+    assert loaded.architecture == model.architecture
+    assert not loaded.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    assert [p.name for p in tmp_path.iterdir()] == ["c.npz"]
+
+
+def entries(path):
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def header(**changes):
+    value = {"format": "abacus-checkpoint", "version": 1, "architecture": json.loads(architecture("digits").to_json())}
+    return np.frombuffer(json.dumps(value | changes).encode(), np.uint8)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"header.json": None}, "must have a JSON header"),
+    ({"header.json": np.zeros(3, np.uint8)}, "must have a JSON header"),
+    ({"header.json": header(format="other")}, "must be of format abacus-checkpoint version 1"),
+    ({"header.json": header(version=2)}, "must be of format abacus-checkpoint version 1"),
+    ({"header.json": header(architecture=7)}, "must hold a buildable network: architecture must be the JSON"),
+    ({"header.json": header(architecture=json.loads(architecture("digits", 3, 3).to_json()))}, "array .* be float32"),
+    ({"head.bias": None}, "must hold exactly the arrays of its network, but differs in head.bias"),
+    ({"extra": np.zeros(1)}, "must hold exactly the arrays of its network, but differs in extra"),
+    ({"head.bias": np.zeros(9, np.float32)}, r"array head.bias must be float32 \[10\], not float32 \[9\]"),
+    ({"head.bias": np.zeros(10)}, r"array head.bias must be float32 \[10\], not float64 \[10\]"),
+    ({"head.bias": np.full(10, np.nan, np.float32)}, "array head.bias must be finite"),
+    ({"head.bias": np.array([{}] * 10)}, "must be an undamaged .npz of plain arrays: Object arrays cannot be loaded"),
+])
+def test_checkpoints_of_another_kind_are_refused(tmp_path, change, message):
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, build())
+    arrays = {name: value for name, value in (entries(path) | change).items() if value is not None}
+    np.savez(path, **arrays)
+    with pytest.raises(checkpoint.CheckpointError, match=message):
+        checkpoint.load(path)
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "c.npz"
+    with pytest.raises(checkpoint.CheckpointError, match="c.npz must exist"):
+        checkpoint.load(path)
+    checkpoint.save(path, build())
+    content = path.read_bytes()
+    for damaged in (b"", b"text", content[:-30], content[:4000] + bytes([content[4000] ^ 1]) + content[4001:]):
+        path.write_bytes(damaged)
+        with pytest.raises(checkpoint.CheckpointError, match="must be an undamaged .npz of plain arrays"):
+            checkpoint.load(path)
+
+
+def test_huge_checkpoints_are_refused_before_unpacking(tmp_path):
+    """A small file that says it unpacks to two gigabytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.npy", b"x")
+    content = buffer.getvalue().replace((1).to_bytes(4, "little") * 2, (2 << 30).to_bytes(4, "little") * 2)
+    path = tmp_path / "c.npz"
+    path.write_bytes(content)
+    with pytest.raises(checkpoint.CheckpointError, match="must unpack to at most 1073741824 bytes"):
+        checkpoint.load(path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match="cannot be written: No such file or directory"):
+        checkpoint.save(tmp_path / "none" / "c.npz", build())

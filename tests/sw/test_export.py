@@ -1,0 +1,183 @@
+"""From float network to integers: folding is exact, and what rounding does is bounded and reported."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from hw.arch.isa import Padding
+from sw import data
+from sw.abcnet.models import Architecture, BlockSpec
+from sw.abcnet.quantize import default_u, default_v
+from sw.abcnet.reference import reference
+from sw.export import ExportError, _threshold, agreement, export, fixed_point, sum_bits
+
+BLOCKS = (BlockSpec(4, 3, padding=1), BlockSpec(6, 3, stride=2, padding=1, pool=2), BlockSpec(5, 0))
+
+
+def network(M, N, *, channelwise=False, seed=0, blocks=BLOCKS):
+    """A network with random statistics; normalisation scales of both signs (and one zero) where there is no pool."""
+    torch.manual_seed(seed)
+    model = Architecture("x", (9, 8, 2), blocks, 3, default_u(M), default_v(N), channelwise).build()
+    with torch.no_grad():
+        for block in model.block_list:
+            block.norm.running_mean.normal_(0, 0.3)
+            block.norm.running_var.uniform_(0.5, 2)
+            block.norm.weight.normal_(0, 1)
+            block.norm.bias.normal_(0, 0.3)
+            block.activation.beta.uniform_(0.3, 1.2)
+            block.activation.v.add_(torch.randn(N) * 0.3)
+        if blocks:
+            model.block_list[0].norm.weight[1] = 0
+    return model.double().eval()
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 9, 8, 2), dtype=np.uint8)
+
+
+def float_logits(model, pixels):
+    """Forward pass in float64, where the only difference left is the rounding of coefficients."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            return model(torch.tensor(pixels)).numpy()
+    finally:
+        torch.set_default_dtype(default)
+
+
+@pytest.mark.parametrize("channelwise", [False, True])
+@pytest.mark.parametrize(("M", "N"), [(1, 1), (2, 2), (3, 3), (2, 5)])
+def test_wide_coefficients_give_the_float_logits(M, N, channelwise):
+    """Both signs of the normalisation scale, a zero one, padding, stride, pool: all folded."""
+    model = network(M, N, channelwise=channelwise, seed=M)
+    graph = export(model, coefficient_bits=24, image_bits=24)
+    pixels = images(20)
+    integer = reference(graph, pixels, keep=False).logits * graph.scale
+    assert np.abs(float_logits(model, pixels) - integer).max() < 1e-4
+
+
+def test_shipped_widths_stay_close_and_within_their_bits():
+    model = network(3, 3, seed=4)
+    graph = export(model)
+    first, *rest = graph.layers
+    assert np.abs(first.coefficients[:, -1]).max() < 1 << 11
+    assert all(np.abs(layer.coefficients).max() < 1 << 11 for layer in rest)
+    assert (graph.metadata["coefficient_bits"], graph.metadata["image_coefficient_bits"]) == ("12", "12")
+    pixels = images(200)
+    report = agreement(model.float(), graph, pixels, np.zeros(200, np.int64))
+    assert report.images == 200
+    assert report.argmax_agreement >= 0.97
+    assert "200 images, float accuracy" in str(report)
+
+
+def test_agreement_counts():
+    """A network that always says 2 against a graph that says 1 for bright images."""
+    model = network(1, 1, blocks=())
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    graph = export(model.float())
+    labels = np.array([2, 2, 1, 0])
+    report = agreement(model, graph, images(4), labels)
+    assert (report.float_accuracy, report.integer_accuracy, report.argmax_agreement) == (0.5, 0.5, 1.0)
+    other = network(1, 1, blocks=()).float()
+    with torch.no_grad():
+        other.head.weight.zero_()
+        other.head.bias.copy_(torch.tensor([0.0, 3.0, 2.0]))
+    report = agreement(other, graph, images(4), labels)
+    assert (report.float_accuracy, report.argmax_agreement) == (0.25, 0.0)
+    assert report.logit_deviation == pytest.approx(2.0, abs=0.01)
+
+
+def test_shape_of_the_graph():
+    graph = export(network(2, 3), classes=("a", "b", "c"), metadata={"seed": "0"})
+    first, second, third, head = graph.layers
+    assert [layer.source for layer in graph.layers] == ["image", "block0", "block1", "block2"]
+    assert (first.pad, second.pad) == (Padding.LOW, Padding.SKIP)
+    assert (second.stride, second.padding, second.pool, second.pool_stride) == (2, 1, 2, 2)
+    assert np.array_equal(first.coefficients, first.coefficients[:, -1:] << np.arange(7, -1, -1))
+    assert third.kernel == (2, 2)
+    assert head.bias is not None
+    assert graph.classes == ("a", "b", "c")
+    assert int(graph.metadata["sum_bits"]) == sum_bits(list(graph.layers))
+
+
+def test_code_is_a_thermometer_in_the_order_of_v():
+    model = network(1, 3)
+    with torch.no_grad():
+        model.block_list[0].activation.v.copy_(torch.tensor([0.0, 2.0, 1.0]))
+    assert export(model).layers[0].code.tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1]]
+
+
+def test_negative_scale_flips_the_channels_weights():
+    model = network(2, 1, seed=1)
+    before = export(model).layers[0]
+    with torch.no_grad():
+        model.block_list[0].norm.weight.neg_()
+    after = export(model).layers[0]
+    assert np.array_equal(before.weights[:, [0, 2, 3]], 1 - after.weights[:, [0, 2, 3]])
+    assert np.array_equal(before.weights[:, 1], after.weights[:, 1])  # scale 0 has no sign
+
+
+def test_negative_scale_before_a_pool_is_refused():
+    model = network(1, 1)
+    block = model.block_list[1]
+    plain = torch.nn.BatchNorm2d(6).double()
+    with torch.no_grad():
+        plain.weight[3] = -0.5
+    block.norm = plain
+    with pytest.raises(ExportError, match="block1 pools, so its batch normalisation scale must be >= 0, not -0.5"):
+        export(model)
+
+
+@pytest.mark.parametrize("options", [{"coefficient_bits": 1}, {"coefficient_bits": 25}, {"image_bits": 0}])
+def test_widths_out_of_range_are_refused(options):
+    with pytest.raises(ExportError, match=r"_bits must be in 2..24, not "):
+        export(network(1, 1), **options)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_threshold_is_the_least_integer_that_reaches_the_target(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(200):
+        target, slope = float(rng.normal()), float(rng.uniform(0.001, 0.3))
+        constant, bound = int(rng.integers(-50, 51)), 400
+        limit = _threshold(target, slope, constant, bound)
+        for value in {-bound, bound, min(limit, bound), max(limit - 1, -bound)}:
+            assert (value >= limit) == (Fraction(slope) * (value + constant) >= Fraction(target))
+
+
+def test_threshold_of_a_constant_channel():
+    assert _threshold(0.0, 0.0, 5, 10) == _threshold(-0.1, 0.0, 5, 10) == -10
+    assert _threshold(0.1, 0.0, 5, 10) == 11
+    assert _threshold(1e300, 1e-300, 0, 10) == 11
+
+
+@pytest.mark.parametrize("width", [2, 8, 12, 24])
+def test_fixed_point_uses_its_bits_and_is_near(width):
+    values = np.random.default_rng(width).normal(size=(3, 3))
+    integers, scale = fixed_point(values, width)
+    assert (1 << (width - 2)) <= np.abs(integers).max() < 1 << (width - 1)
+    assert np.abs(values - integers * scale).max() <= scale / 2 * (1 + 1e-9)
+
+
+def test_fixed_point_finds_a_common_grid():
+    integers, scale = fixed_point(np.array([0.9, 0.6, -0.3]), 4)
+    assert integers.tolist() == [6, 4, -2]
+    assert scale == pytest.approx(0.15)
+    assert fixed_point(np.zeros((1, 2)), 4) == (pytest.approx(np.zeros((1, 2))), 1.0)
+
+
+def test_digits_network_is_the_same_in_integers():
+    """Untrained, but on real pixels: nothing depends on training."""
+    torch.manual_seed(5)
+    pixels = data.load("digits").test_images
+    model = Architecture("d", (8, 8, 1), (BlockSpec(4, 3, padding=1, pool=2),), 10, default_u(2), default_v(2)).build()
+    graph = export(model.eval(), coefficient_bits=16, image_bits=16)
+    report = agreement(model, graph, pixels, np.zeros(len(pixels), np.int64))
+    assert report.argmax_agreement >= 0.995
+    assert math.isfinite(report.logit_deviation)
