@@ -31,7 +31,7 @@ class Machine:
     def __init__(self, config: Config) -> None:
         self.config = config
         # Bits are kept unpacked, one per byte: the arithmetic below is matrix products of +-1.
-        self._bits = {
+        self._bits: dict[Space, np.ndarray] = {
             space: np.zeros((memory.banks, memory.depth, memory.bits), np.uint8)
             for space, memory in config.memories.items() if space not in (Space.PROGRAM, Space.RESULTS)
         }
@@ -62,7 +62,8 @@ class Machine:
             return
         size = memory.bytes_per_word
         raw = np.frombuffer(b"".join(int(w).to_bytes(size, "little") for w in words), np.uint8).reshape(-1, size)
-        self._bits[space][bank, address : address + len(words)] = np.unpackbits(raw, axis=1, bitorder="little")[:, : memory.bits]
+        bits = np.unpackbits(raw, axis=1, bitorder="little")[:, : memory.bits]
+        self._bits[space][bank, address : address + len(words)] = bits
 
     def read(self, space: Space, bank: int, address: int, count: int) -> list[int]:
         """Consecutive words of one bank."""
@@ -157,7 +158,7 @@ class Machine:
                 self._store(pixel, group, 0, 0, bits[group * n : (group + 1) * n])
 
     def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Activation bits [pixels, taps, passes*N, channel words*word] and validity [pixels, taps] at a pool position."""
+        """Activation bits [pixels, taps, passes*N, channel words*word] and validity [pixels, taps] at a position."""
         config, lanes = self.config, self.config.pixel_lanes
         first = walk.tap_base + position * walk.taps
         if first + walk.taps > config.tap_depth:
@@ -187,17 +188,20 @@ class Machine:
         planes, valid = self._operands(conv, walk, source, position)
         pixels, taps, count, bits = planes.shape
         words = taps * source.channel_words
-        weights = self._block(Space.WEIGHTS, conv.weights + group * conv.weight_passes * words, conv.weight_passes * words)
-        weights = weights.reshape(config.channel_lanes, config.M, conv.weight_passes, taps * bits).transpose(0, 2, 1, 3)
-        weights = weights.reshape(config.channel_lanes * conv.weight_passes * config.M, taps * bits)
+        count_words = conv.weight_passes * words
+        block = self._block(Space.WEIGHTS, conv.weights + group * count_words, count_words)
+        block = block.reshape(config.channel_lanes, config.M, conv.weight_passes, taps * bits)
+        weights = block.transpose(0, 2, 1, 3).reshape(-1, taps, bits)
         # Matches of the bits in use: unused ones hold zero against ones. Skipped taps count nothing.
         signs = (2.0 * planes - 1) * valid[:, :, None, None]
-        dots = np.einsum("ptnb,rtb->prn", signs, 2.0 * weights.reshape(-1, taps, bits) - 1, optimize=True)
+        dots = np.einsum("ptnb,rtb->prn", signs, 2.0 * weights - 1, optimize=True)
         used = source.tail_bits + (source.channel_words - 1) * config.word
         dots = dots.astype(np.int64) + (valid.sum(axis=1) * (bits - used))[:, None, None]
-        dots = dots.reshape(pixels, config.channel_lanes, conv.weight_passes * config.M, conv.activation_passes, config.N)
+        planes_shape = (conv.weight_passes * config.M, conv.activation_passes, config.N)
+        dots = dots.reshape(pixels, config.channel_lanes, *planes_shape)
         if conv.fused:
-            dots = (dots << config.N * np.arange(conv.activation_passes - 1, -1, -1)[:, None]).sum(axis=3, keepdims=True)
+            shifts = config.N * np.arange(conv.activation_passes - 1, -1, -1)
+            dots = (dots << shifts[:, None]).sum(axis=3, keepdims=True)
         coefficients = self._coefficients(conv, group, dots.shape[3])
         return np.einsum("pcmjn,cmjn->pc", dots, coefficients, optimize=True)
 

@@ -154,11 +154,13 @@ def _check_numbers(task: Task, config: Config) -> None:
     groups = -(-task.planes // config.N)
     count = k * (sum(1 << config.N * g for g in range(groups)) if task.fused else 1)
     if count >> config.accumulator_bits:
-        raise CompileError(f"layer {name} counts up to {count}, more than {config.accumulator_bits} accumulator bits hold")
+        raise CompileError(
+            f"layer {name} counts up to {count}, more than {config.accumulator_bits} accumulator bits hold")
     used = task.coefficients[:, :, -config.N :] if task.fused else task.coefficients
     if np.abs(used).max() >> (config.coefficient_bits - 1):
         raise CompileError(
-            f"layer {name} has a coefficient of {np.abs(used).max()}, more than {config.coefficient_bits} signed bits hold"
+            f"layer {name} has a coefficient of {np.abs(used).max()}, "
+            f"more than {config.coefficient_bits} signed bits hold"
         )
     bound = int(np.abs(task.coefficients).sum(axis=(1, 2)).max()) * k
     limit = (1 << (config.sum_bits - 1)) - 1
@@ -196,8 +198,8 @@ class _Emitter:
         depth = self.config.memories[space].depth
         if address + words.shape[1] > depth:
             raise CompileError(
-                f"layer {layer} needs {words.shape[1]} words per bank of {space.name.lower()} memory after {address} used "
-                f"ones, {address + words.shape[1] - depth} more than its depth of {depth}"
+                f"layer {layer} needs {words.shape[1]} words per bank of {space.name.lower()} memory after {address} "
+                f"used ones, {address + words.shape[1] - depth} more than its depth of {depth}"
             )
         self.parts[space].append(words)
         return address
@@ -220,12 +222,13 @@ class _Emitter:
         if task.thresholds is not None:
             words = threshold_words(_clip(task.thresholds, config), config)
             thresholds = self.place(Space.THRESHOLDS, name, words)
-        setup: list[Packed] = [
-            Source(source.base, source.pixel_words, source.channel_words, source.tail_bits, task.rows, task.columns,
-                   task.stride, task.node.pad),
-            Walk(task.out_rows * task.out_columns, task.out_columns, source.row_skip(task.out_columns), tap_base, taps,
-                 len(task.taps)),
-        ]
+        read = Source(
+            source.base, source.pixel_words, source.channel_words, source.tail_bits, task.rows, task.columns,
+            task.stride, task.node.pad)
+        walk = Walk(
+            task.out_rows * task.out_columns, task.out_columns, source.row_skip(task.out_columns), tap_base, taps,
+            len(task.taps))
+        setup: list[Packed] = [read, walk]
         if out is not None and task.code is not None:
             setup += [out.target(), *_code_table(task.code, config)]
         conv = Conv(
@@ -244,7 +247,7 @@ class _Emitter:
         self.stages.append(Stage(
             name=name, kernel=f"{kh}x{kw}" + (f" /{task.node.stride}" if task.node.stride > 1 else ""),
             planes=f"{m}x{task.planes}", passes=conv.weight_passes * (1 if task.fused else conv.activation_passes),
-            macs=task.macs, cycles=timing.conv_cycles(config, conv, setup[1], setup[0]) + timing.FETCH * len(setup),
+            macs=task.macs, cycles=timing.conv_cycles(config, conv, walk, read) + timing.FETCH * len(setup),
         ))
 
 
@@ -279,7 +282,8 @@ def compile(graph: Graph, config: Config) -> Program:
     emitter = _Emitter(config)
     _checked(IMAGE, lambda: emitter.intake(intake, layouts[IMAGE]))
     for task in tasks:
-        _checked(task.node.name, lambda task=task: emitter.layer(task, layouts[task.source], layouts.get(task.node.name)))
+        out = layouts.get(task.node.name)
+        _checked(task.node.name, lambda task=task, out=out: emitter.layer(task, layouts[task.source], out))
     return _finish(graph, config, emitter, intake, tasks[-1], used)
 
 

@@ -73,7 +73,7 @@ class Layout:
 def plan(
     config: Config, rows: int, columns: int, channels: int, planes: int, stride: int, out_rows: int, out_columns: int
 ) -> Layout:
-    """Layout of a rows x columns tensor for a reader of out_rows x out_columns output pixels, `stride` input pixels apart."""
+    """Layout of a rows x columns tensor for a reader of out_rows x out_columns pixels, `stride` input pixels apart."""
     lanes = config.pixel_lanes
     phase_rows, pitch = -(-rows // stride), -(-columns // stride)
     if out_rows > 1:
