@@ -35,7 +35,8 @@ class Column(wiring.Component):
         finals = data.ArrayLayout(final_layout(config), config.chains)
         super().__init__({
             "weights": In(weights), "step": In(step_layout(config)), "drain": In(drain_layout(config)),
-            "next_weights": Out(weights), "next_step": Out(step_layout(config)), "next_drain": Out(drain_layout(config)),
+            "next_weights": Out(weights), "next_step": Out(step_layout(config)),
+            "next_drain": Out(drain_layout(config)),
             "activation": In(config.word), "enable": In(1),
             "left": In(totals), "total": Out(totals), "final": Out(finals),
         })

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch import timing

@@ -107,7 +107,8 @@ class Issuer(wiring.Component):
                 m.d.sync += [tap.eq(tap + 1), offset.eq(offset_first)]
             with m.If(end_tap):  # the next activation pass takes the same weights and taps
                 following = offset_first + source.channel_words
-                m.d.sync += [tap.eq(tap_first), offset.eq(following), offset_first.eq(following), weight.eq(weight_pass)]
+                m.d.sync += [
+                    tap.eq(tap_first), offset.eq(following), offset_first.eq(following), weight.eq(weight_pass)]
             with m.If(end_j):
                 m.d.sync += [offset.eq(0), offset_first.eq(0), weight.eq(weight + 1), weight_pass.eq(weight + 1)]
             with m.If(end_i):  # the next position takes the row group's weights again

@@ -52,7 +52,8 @@ class Sequencer(wiring.Component):
             "start": In(1), "address": Out(range(config.program_depth)), "word": In(INSTRUCTION_BITS),
             "source": Out(layout_of(Source)), "walk": Out(layout_of(Walk)), "target": Out(layout_of(Target)),
             "code": Out(code_layout()), "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)),
-            "prepare": Out(1), "lanes_ready": In(1), "begin": Out(1), "issuing": In(1), "group": In(1), "group_done": In(1),
+            "prepare": Out(1), "lanes_ready": In(1),
+            "begin": Out(1), "issuing": In(1), "group": In(1), "group_done": In(1),
             "pack_begin": Out(1), "pack_done": In(1), "period": Out(16), "unit_fault": In(1), "flush": Out(1),
             "status": Out(status_layout()),
         })

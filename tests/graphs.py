@@ -47,8 +47,9 @@ def random_graph(seed):
         pool = int(rng.integers(1, min(3, *inner) + 1))
         levels = int(rng.integers(1, 8))
         layer = random_conv(
-            rng, f"conv{n}", source, shape, planes, co=int(rng.integers(1, 20)), kernel=kernel, m=int(rng.integers(1, 4)),
-            stride=stride, padding=padding, pool=pool, pool_stride=int(rng.integers(1, pool + 1)), levels=levels,
+            rng, f"conv{n}", source, shape, planes, co=int(rng.integers(1, 20)), kernel=kernel,
+            m=int(rng.integers(1, 4)), stride=stride, padding=padding, pool=pool,
+            pool_stride=int(rng.integers(1, pool + 1)), levels=levels,
             out_planes=int(rng.integers(1, 4)), channelwise=bool(rng.integers(2)), binary=bool(rng.integers(2)),
         )
         layers.append(layer)
@@ -58,7 +59,8 @@ def random_graph(seed):
     layers.append(Conv(
         name="classes", source=source, weights=weights, coefficients=rng.integers(-40, 41, (2, planes)),
         bias=rng.integers(-1000, 1000, 10)))
-    return Graph(name=f"random{seed}", image=image, layers=tuple(layers), classes=tuple("0123456789"), scale=1.0, metadata={})
+    return Graph(
+        name=f"random{seed}", image=image, layers=tuple(layers), classes=tuple("0123456789"), scale=1.0, metadata={})
 
 
 def random_images(graph, count, seed=0):

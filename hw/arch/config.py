@@ -91,7 +91,8 @@ class Config:
         for f in dataclasses.fields(self):
             value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
             if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"Config.{f.name} ({f.metadata['doc']}) must be an integer in {low}..{high}, not {value!r}")
+                raise ConfigError(
+                    f"Config.{f.name} ({f.metadata['doc']}) must be an integer in {low}..{high}, not {value!r}")
         for name, divisor, by in (
             ("row_lanes", "M", "each channel takes M row lanes"),
             ("column_lanes", "N", "each pixel takes N column lanes"),
@@ -100,7 +101,8 @@ class Config:
         ):
             if getattr(self, name) % getattr(self, divisor):
                 raise ConfigError(
-                    f"Config.{name} must be a multiple of {divisor} = {getattr(self, divisor)} ({by}), not {getattr(self, name)}"
+                    f"Config.{name} must be a multiple of {divisor} = {getattr(self, divisor)} ({by}), "
+                    f"not {getattr(self, name)}"
                 )
         if self.word % 8:
             raise ConfigError(f"Config.word must be a multiple of 8, not {self.word}")

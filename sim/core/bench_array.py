@@ -28,7 +28,8 @@ class Group:
                 place = {"first_pass": number == 0, "final_pass": number == passes - 1, "first_position": position == 0,
                          "final_position": position == positions - 1}
                 self.passes.append(self._pass(rng, place, fused, total))
-            sums = total if sums is None else [[max(a, b) for a, b in zip(*rows)] for rows in zip(sums, total)]
+            sums = total if sums is None else [
+                [max(a, b) for a, b in zip(*rows, strict=True)] for rows in zip(sums, total, strict=True)]
         self.sums = sums
 
     def _pass(self, rng, place, fused, total):
@@ -40,8 +41,11 @@ class Group:
                 count = rng.randint(1, config.word)
                 words.append({
                     "clear": part == 0 and n == 0, "shift": part > 0 and n == 0, "count": count, "part": part,
-                    "weights": [rng.getrandbits(config.word) | (1 << config.word) - (1 << count) for _ in range(config.row_lanes)],
-                    "activations": [[rng.getrandbits(count) for _ in range(config.N)] for _ in range(config.pixel_lanes)],
+                    # Bits not in use: ones against zeros.
+                    "weights": [rng.getrandbits(config.word) | (1 << config.word) - (1 << count)
+                                for _ in range(config.row_lanes)],
+                    "activations": [[rng.getrandbits(count) for _ in range(config.N)]
+                                    for _ in range(config.pixel_lanes)],
                     "enables": [rng.random() < 0.8 for _ in range(config.pixel_lanes)],
                 })
         bound = 1 << (config.coefficient_bits - 1)
@@ -104,7 +108,8 @@ async def random_groups(dut):
     last = timing.DRAIN + config.chain + config.column_lanes + timing.COMBINE + SLACK
     for cycle in range(length + last):
         now = ports.get(cycle, {})
-        dut.step.value, dut.weights.value, dut.drain.value = now.get("step", 0), now.get("weights", 0), now.get("drain", 0)
+        for name in ("step", "weights", "drain"):
+            getattr(dut, name).value = now.get(name, 0)
         operands = now.get("operands", {})
         lanes = [(k, j) for k in range(config.pixel_lanes) for j in range(config.N)]
         dut.activations.value = packed([operands.get(lane, (0, 0))[0] for lane in lanes], config.word)

@@ -15,10 +15,12 @@ async def lane_origins(dut):
     lanes, size = config.pixel_lanes, lane_layout().size
     await start(dut, source=0, walk=0, begin=0, take=0, rewind=0)
     for _ in range(8):
-        source = Source(base=rng.randint(0, 900), pixel_words=rng.randint(1, 9), channel_words=1, tail_bits=1, rows=9,
-                        columns=9, stride=rng.randint(1, 5), padding=0)
-        walk = Walk(pixels=rng.randint(1, 40), columns=rng.randint(1, 9), row_skip=rng.randint(0, 20), tap_base=0, taps=1,
-                    positions=1)
+        source = Source(
+            base=rng.randint(0, 900), pixel_words=rng.randint(1, 9), channel_words=1, tail_bits=1, rows=9, columns=9,
+            stride=rng.randint(1, 5), padding=0)
+        walk = Walk(
+            pixels=rng.randint(1, 40), columns=rng.randint(1, 9), row_skip=rng.randint(0, 20), tap_base=0, taps=1,
+            positions=1)
         dut.source.value, dut.walk.value, dut.begin.value = source.pack(), walk.pack(), 1
         await cycles(dut, 1)
         dut.begin.value = 0
@@ -33,7 +35,8 @@ async def lane_origins(dut):
                 assert lane["valid"] == (pixel < walk.pixels), (walk, pixel)
                 if lane["valid"]:
                     address = source.base + pixel // lanes * source.pixel_words + y * walk.row_skip
-                    assert (lane["address"], lane["row"], lane["column"]) == (address, y * source.stride, x * source.stride)
+                    origin = (address, y * source.stride, x * source.stride)
+                    assert (lane["address"], lane["row"], lane["column"]) == origin
             dut.take.value, dut.rewind.value = 1, int(group == groups - 1)
             await cycles(dut, 1)
             dut.take.value = 0

@@ -17,9 +17,9 @@ async def target_pixels(dut):
         phases, pitch, pixel_words = rng.randint(1, 4), rng.randint(1, 3 * lanes), rng.randint(1, 6)
         phase_words = rng.randint(0, 100)
         target = Target(
-            base=rng.randint(0, 500), pixel_words=pixel_words, channel_words=1, columns=rng.randint(1, 9), phases=phases,
-            phase_words=phase_words, phase_row_words=phases * phase_words, pitch_words=pitch // lanes * pixel_words,
-            pitch_banks=pitch % lanes)
+            base=rng.randint(0, 500), pixel_words=pixel_words, channel_words=1, columns=rng.randint(1, 9),
+            phases=phases, phase_words=phase_words, phase_row_words=phases * phase_words,
+            pitch_words=pitch // lanes * pixel_words, pitch_banks=pitch % lanes)
         dut.target.value, dut.begin.value = target.pack(), 1
         await cycles(dut, 1)
         dut.begin.value = 0
@@ -28,7 +28,8 @@ async def target_pixels(dut):
             y, x = divmod(pixel, target.columns)
             q = y // phases * pitch + x // phases
             address = target.base + (y % phases * phases + x % phases) * phase_words + q // lanes * pixel_words
-            assert (int(dut.bank.value) if lanes > 1 else 0, int(dut.address.value)) == (q % lanes, address), (target, pixel)
+            bank = int(dut.bank.value) if lanes > 1 else 0
+            assert (bank, int(dut.address.value)) == (q % lanes, address), (target, pixel)
             await cycles(dut, rng.randint(0, 2))
             dut.step.value = 1
             await cycles(dut, 1)

@@ -17,7 +17,8 @@ async def random_levels(dut):
     await start(dut, final=0, compare=0, threshold=0, pop=0)
     for count in (*range(1, 16), 0, 1, 15):
         sums = [rng.choice((-top - 1, top, 0, rng.randint(-top, top))) for _ in range(config.chain_channels)]
-        rows = [sorted(rng.choice((-top - 1, top, value, rng.randint(-top, top))) for _ in range(count)) for value in sums]
+        rows = [sorted(rng.choice((-top - 1, top, value, rng.randint(-top, top))) for _ in range(count))
+                for value in sums]
         for value in sums:
             dut.final.value = pack(final_layout(config), valid=1, value=value & mask)
             await cycles(dut, 1)

@@ -1,0 +1,150 @@
+"""Checked frames: CRC-32, length and version on the way in, CRC-32 and stuffing on the way out."""
+
+from amaranth import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.crc import catalog
+from amaranth.lib.wiring import In, Out
+
+from hw.arch import wire
+
+from .cobs import DECODED, PLAIN, Decoder, Encoder
+from .ring import Ring
+from .uart import RECEIVED
+
+CRC_BYTES = wire.CRC.size
+LENGTH_AT = 4  # offset of the length in the header
+RING = 2 * wire.MAX_PAYLOAD  # bytes; a frame of the largest size while short ones wait
+
+
+class Checker(wiring.Component):
+    """Store decoded frames and release those that are whole.
+
+    A frame is released when its stuffing, checksum, version and length are right; otherwise its bytes are taken back
+    and `bad` counts it. A frame that finds no room is dropped and `overrun` counts it.
+
+    Members
+    -------
+    i : In(stream.Signature(DECODED, always_ready=True))
+    o : Out(stream.Signature(8))         header and payload of whole frames, one after the other, without the CRC
+    bad, overrun : Out(1)                high for one cycle per dropped frame
+    """
+
+    i: In(stream.Signature(DECODED, always_ready=True))
+    o: Out(stream.Signature(8))
+    bad: Out(1)
+    overrun: Out(1)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.ring = ring = Ring(RING)
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(8).create()
+        wiring.connect(m, ring.o, wiring.flipped(self.o))
+
+        write = Signal.like(ring.address)
+        commit = Signal.like(ring.commit)
+        count = Signal(range(wire.MAX_FRAME + 2))  # bytes of the frame, one more than allowed at most
+        length, version, full = Signal(16), Signal(4), Signal()
+        byte, end, room, whole = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            byte.eq(self.i.valid & ~self.i.p.end),
+            end.eq(self.i.valid & self.i.p.end),
+            room.eq((write + 1)[:len(write)] != ring.read),
+            ring.commit.eq(commit), ring.address.eq(write), ring.data.eq(self.i.p.data),
+            crc.data.eq(self.i.p.data), crc.valid.eq(byte), crc.start.eq(end),
+        ]
+
+        with m.If(byte):
+            with m.Switch(count):
+                with m.Case(0):
+                    m.d.sync += version.eq(self.i.p.data[4:])
+                with m.Case(LENGTH_AT):
+                    m.d.sync += length[:8].eq(self.i.p.data)
+                with m.Case(LENGTH_AT + 1):
+                    m.d.sync += length[8:].eq(self.i.p.data)
+            with m.If(count <= wire.MAX_FRAME):
+                m.d.sync += count.eq(count + 1)
+            with m.If(count < wire.MAX_FRAME):
+                m.d.comb += ring.write.eq(room)
+                m.d.sync += [write.eq(write + room), full.eq(full | ~room)]
+
+        m.d.comb += [
+            whole.eq(self.i.p.good & crc.match_detected & (version == wire.VERSION)
+                     & (count <= wire.MAX_FRAME) & (count == length + wire.HEADER.size + CRC_BYTES)),
+            self.bad.eq(end & ~full & ~whole),
+            self.overrun.eq(end & full),
+        ]
+        with m.If(end):
+            m.d.sync += [count.eq(0), full.eq(0), write.eq(commit)]
+            with m.If(whole & ~full):
+                m.d.sync += [commit.eq(write - CRC_BYTES), write.eq(write - CRC_BYTES)]
+        return m
+
+
+class Deframer(wiring.Component):
+    """Line bytes to whole frames.
+
+    Members
+    -------
+    i : In(stream.Signature(RECEIVED, always_ready=True))
+    o : Out(stream.Signature(8))         header and payload of whole frames, one after the other
+    bad, overrun : Out(1)                high for one cycle per dropped frame
+    """
+
+    i: In(stream.Signature(RECEIVED, always_ready=True))
+    o: Out(stream.Signature(8))
+    bad: Out(1)
+    overrun: Out(1)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.decoder = decoder = Decoder()
+        m.submodules.checker = checker = Checker()
+        m.d.comb += [
+            decoder.i.payload.eq(self.i.payload), decoder.i.valid.eq(self.i.valid),
+            checker.i.payload.eq(decoder.o.payload), checker.i.valid.eq(decoder.o.valid),
+            decoder.o.ready.eq(1),  # the checker drops what it cannot store
+            self.bad.eq(checker.bad), self.overrun.eq(checker.overrun),
+        ]
+        wiring.connect(m, checker.o, wiring.flipped(self.o))
+        return m
+
+
+class Framer(wiring.Component):
+    """Header and payload to line bytes: append the CRC-32, stuff, delimit.
+
+    Members
+    -------
+    i : In(stream.Signature(PLAIN))
+    o : Out(stream.Signature(8))
+    """
+
+    i: In(stream.Signature(PLAIN))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.encoder = encoder = Encoder()
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(8).create()
+        wiring.connect(m, encoder.o, wiring.flipped(self.o))
+
+        index = Signal(range(CRC_BYTES))
+        with m.FSM():
+            with m.State("Frame"):
+                m.d.comb += [
+                    encoder.i.p.data.eq(self.i.p.data), encoder.i.valid.eq(self.i.valid),
+                    self.i.ready.eq(encoder.i.ready),
+                    crc.data.eq(self.i.p.data), crc.valid.eq(self.i.valid & self.i.ready),
+                ]
+                with m.If(self.i.valid & self.i.ready & self.i.p.last):
+                    m.next = "Check"
+            with m.State("Check"):
+                m.d.comb += [
+                    encoder.i.p.data.eq(crc.crc.word_select(index, 8)), encoder.i.valid.eq(1),
+                    encoder.i.p.last.eq(index == CRC_BYTES - 1),
+                ]
+                with m.If(encoder.i.ready):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(encoder.i.p.last):
+                        m.d.comb += crc.start.eq(1)
+                        m.next = "Frame"
+        return m

@@ -1,0 +1,160 @@
+"""Asynchronous serial line, 8 data bits, no parity, one stop bit, at any baud rate up to an eighth of the clock.
+
+Both directions divide the clock by a phase accumulator, so the rate need not divide the clock and is met to within
+clock / 2^(PHASE_BITS + 1), 3 Hz at 100 MHz. The receiver decides each bit by majority and tolerates 3 % of rate
+mismatch.
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+OVERSAMPLING = 8  # clock cycles per bit, at least
+PHASE_BITS = 24
+
+RECEIVED = data.StructLayout({"data": 8, "error": 1})
+
+
+def phase_step(clock_hz: int, baud: int) -> int:
+    """Phase per clock cycle, in 2^-PHASE_BITS of a bit; `ValueError` for a rate that the receiver cannot sample."""
+    if not 0 < baud * OVERSAMPLING <= clock_hz:
+        raise ValueError(f"baud must be in 1..{clock_hz // OVERSAMPLING} at a clock of {clock_hz} Hz, not {baud}")
+    return max(1, round(baud * (1 << PHASE_BITS) / clock_hz))
+
+
+class Receiver(wiring.Component):
+    """Bytes from the line.
+
+    A bit is the majority of five samples around its middle. A start bit that does not last is ignored. A byte whose
+    stop bit is low is delivered with `error` set, and a break is one such byte: the receiver then waits for the line
+    to rise. Bytes are not held: the consumer takes each at once.
+
+    Members
+    -------
+    rx : In(1)                                                    line, asynchronous, idle high
+    o : Out(stream.Signature(RECEIVED, always_ready=True))        valid for one cycle per byte
+    """
+
+    rx: In(1, init=1)
+    o: Out(stream.Signature(RECEIVED, always_ready=True))
+
+    def __init__(self, clock_hz: int, baud: int):
+        self._step = phase_step(clock_hz, baud)
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        rx = Signal(init=1)
+        m.submodules += FFSynchronizer(self.rx, rx, init=1)
+
+        # Bit clock: `enter` holds the eighth of the bit that begins with the next cycle.
+        phase, following, eighth = Signal(PHASE_BITS), Signal(PHASE_BITS), Signal(3)
+        enter = Signal()
+        m.d.comb += [
+            following.eq(phase + self._step), eighth.eq(following[-3:]), enter.eq(eighth != phase[-3:]),
+        ]
+        m.d.sync += phase.eq(following)
+
+        # Samples at eighths 2..6 and a verdict at 7. The stop bit's verdict falls at 3, on two samples: the receiver
+        # must be ready for the next start bit early, or a sender 3 % fast would gain on it with every byte.
+        ones, shift, left = Signal(3), Signal(8), Signal(4)
+        with m.If(enter):
+            m.d.sync += ones.eq(Mux(eighth == 1, 0, ones + (rx & (eighth >= 2) & (eighth <= 6))))
+
+        m.d.sync += self.o.valid.eq(0)
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.sync += left.eq(9)
+                with m.If(~rx):
+                    m.d.sync += [phase.eq(0), ones.eq(0)]
+                    m.next = "Bits"
+            with m.State("Bits"):
+                with m.If(enter & (eighth == 7)):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If((left == 9) & (ones >= 3)):
+                        m.next = "Idle"  # a glitch, not a start bit
+                    with m.Elif(left != 9):
+                        m.d.sync += shift.eq(Cat(shift[1:], ones >= 3))
+                    with m.If(left == 1):
+                        m.next = "Stop"
+            with m.State("Stop"):
+                with m.If(enter & (eighth == 3)):
+                    low = ~rx & (ones == 0)
+                    m.d.sync += [self.o.valid.eq(1), self.o.p.data.eq(shift), self.o.p.error.eq(low)]
+                    with m.If(low):
+                        m.next = "Break"
+                    with m.Else():
+                        m.next = "Idle"
+            with m.State("Break"):
+                with m.If(rx):
+                    m.next = "Idle"
+        return m
+
+
+class Transmitter(wiring.Component):
+    """Bytes to the line, back to back without a gap.
+
+    Members
+    -------
+    i : In(stream.Signature(8))
+    tx : Out(1)                      line, registered, idle high
+    """
+
+    i: In(stream.Signature(8))
+    tx: Out(1, init=1)
+
+    def __init__(self, clock_hz: int, baud: int):
+        self._step = phase_step(clock_hz, baud)
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        phase, tick = Signal(PHASE_BITS), Signal()
+        shift, left = Signal(10, init=-1), Signal(range(11))
+        m.d.comb += [self.i.ready.eq((left == 0) | (tick & (left == 1))), self.tx.eq(shift[0])]
+        with m.If(left != 0):
+            # The accumulator runs on between adjacent bytes, so that fractions of a cycle are not lost.
+            m.d.comb += tick.eq((phase + self._step)[PHASE_BITS])
+            m.d.sync += phase.eq(phase + self._step)
+        with m.If(tick):
+            m.d.sync += [shift.eq(Cat(shift[1:], 1)), left.eq(left - 1)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [shift.eq(Cat(0, self.i.payload, 1)), left.eq(10)]
+        return m
+
+
+class Uart(wiring.Component):
+    """Both directions of a serial line.
+
+    Parameters
+    ----------
+    clock_hz : int
+    baud : int
+        At most clock_hz / OVERSAMPLING; otherwise `ValueError`.
+
+    Members
+    -------
+    rx : In(1), tx : Out(1)              the line
+    i : In(stream.Signature(8))          bytes to send
+    o : Out(stream.Signature(RECEIVED, always_ready=True))
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(RECEIVED, always_ready=True))
+
+    def __init__(self, clock_hz: int, baud: int):
+        self._rates = clock_hz, baud
+        phase_step(clock_hz, baud)
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.receiver = receiver = Receiver(*self._rates)
+        m.submodules.transmitter = transmitter = Transmitter(*self._rates)
+        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        wiring.connect(m, wiring.flipped(self.i), transmitter.i)
+        wiring.connect(m, receiver.o, wiring.flipped(self.o))
+        return m

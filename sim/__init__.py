@@ -1,0 +1,1 @@
+"""Simulation: cocotb benches of every block, their runner, and the virtual board."""

@@ -1,0 +1,1 @@
+"""cocotb benches of `hw.link`."""

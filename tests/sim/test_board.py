@@ -1,0 +1,163 @@
+"""The virtual board: its command line, and the link's path through a real pseudo-terminal and pyserial."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import serial
+
+from hw.arch import wire
+from hw.arch.config import Space, preset
+from hw.arch.wire import Address, Error, Hello, Refusal, Status, Type
+from sim.board import main
+from sim.helpers import frame, parse
+
+SESSION = 0x0B0A
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--preset", "huge"], r"preset must be one of tiny, .*, not 'huge'"),
+    (["--config", "no-such-file.json"], r"configuration file no-such-file\.json cannot be read: No such file"),
+    (["--baud", "0"], r"--baud must be in 300\.\.3125000 at this clock, not 0"),
+    (["--baud", "9999999"], r"--baud must be in 300\.\.3125000 at this clock, not 9999999"),
+    (["--clock-per-bit", "7.9"], r"--clock-per-bit must be in 8\.\.83333, not 7\.9"),
+    (["--clock-per-bit", "nan"], r"--clock-per-bit must be in 8\.\.83333, not nan"),
+])
+def test_bad_input_is_one_sentence(arguments, message, capsys):
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"sim\.board: {message}[^\n]*\n", err)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("{", "must be a JSON object"), ("[]", "must be a JSON object, not list"),
+    ('{"K": 1}', "configuration key must be"),
+    ('{"word": 12}', r"Config\.word must be a multiple of 8"), ("\xff", "it is not text"),
+])
+def test_bad_configuration_is_one_sentence(text, message, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode("latin-1"))
+    assert main(["--config", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(rf"sim\.board: [^\n]*{message}[^\n]*\n", err)
+
+
+def test_a_missing_tool_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("sim.runner.shutil.which", lambda tool: None if tool == "g++" else tool)
+    assert main(["--preset", "tiny", "--build-only"]) == 1
+    assert capsys.readouterr().err == "sim.board: simulation needs the program g++, which is not installed\n"
+
+
+def test_help_names_the_presets(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "tiny-2x2" in capsys.readouterr().out
+
+
+class Board:
+    """The virtual board as a process, and a host on its terminal."""
+
+    def __init__(self, *arguments: str):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sim.board", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2], text=True,
+        )
+        word, self.path = self.process.stdout.readline().split()
+        assert word == "board:"
+        self.sequence = 0
+
+    def open(self) -> None:
+        self.port = serial.Serial(self.path, exclusive=True, timeout=60)
+
+    def ask(self, kind: int, payload: bytes = b"") -> tuple[int, bytes]:
+        """Type and payload of the reply to the next request."""
+        self.port.write(frame(kind, self.sequence, SESSION, payload))
+        line = b""
+        while len(line) < 2:
+            line = self.port.read_until(b"\0")
+            assert line, "no reply"
+        header, body = parse(line[:-1])
+        assert (header.sequence, header.session) == (self.sequence, SESSION)
+        self.sequence = (self.sequence + 1) % 256
+        return header.type, body
+
+    def busy_seconds(self, seconds: float) -> float:
+        """Processor time that the board takes while nothing is sent."""
+        def used() -> float:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        before = used()
+        time.sleep(seconds)
+        return used() - before
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            pipe.close()
+        self.port.close()
+
+
+@pytest.fixture
+def board():
+    board = Board("--preset", "tiny", "--until-eof")
+    board.open()
+    yield board
+    board.close()
+
+
+def test_a_host_talks_to_the_board(board):
+    config, rng = preset("tiny"), random.Random(11)
+    hello = Hello.unpack(board.ask(Type.HELLO)[1])
+    assert (hello.design, hello.digest) == (wire.DESIGN_ID, config.digest)
+    for size in (0, 1, 300, wire.MAX_PAYLOAD):
+        payload = rng.randbytes(size)
+        assert board.ask(Type.PING, payload) == (Type.PING, payload)
+    for bank in range(config.pixel_lanes):
+        words = rng.randbytes(200 * config.memories[Space.ACTIVATIONS].bytes_per_word)
+        place = Address(Space.ACTIVATIONS, bank, 700).pack()
+        assert board.ask(Type.WRITE, place + words) == (Type.WRITE, b"")
+        assert board.ask(Type.READ, place + (200).to_bytes(2, "little")) == (Type.READ, words)
+    assert board.ask(Type.RUN, b"!") == (Type.ERROR, Refusal(Error.LENGTH, Type.RUN, 0).pack())
+    assert Status.unpack(board.ask(Type.STATUS)[1]) == Status(0, 0, 0, 0, 0, wire.IMAGE_FIFO, 0, 0, 0)
+
+    # Noise, then another host on the same terminal.
+    board.port.write(rng.randbytes(3000))
+    board.port.close()
+    board.open()
+    board.port.write(bytes(2))
+    board.port.reset_input_buffer()
+    assert Hello.unpack(board.ask(Type.HELLO)[1]) == hello
+    status = Status.unpack(board.ask(Type.STATUS)[1])
+    assert status.bad_frames > 0
+
+    # With nothing to do it takes no processor time, terminal open or closed.
+    assert board.busy_seconds(1.0) < 0.1
+    board.port.close()
+    assert board.busy_seconds(1.0) < 0.1
+
+
+def test_the_board_ends_when_asked(board):
+    board.process.stdin.close()
+    assert board.process.wait(timeout=10) == 0
+
+
+def test_every_start_is_another_epoch(board):
+    first = Hello.unpack(board.ask(Type.HELLO)[1])
+    board.process.send_signal(signal.SIGTERM)
+    assert board.process.wait(timeout=10) == 0
+    other = Board("--preset", "tiny")
+    try:
+        other.open()
+        second = Hello.unpack(other.ask(Type.HELLO)[1])
+    finally:
+        other.close()
+    assert second.epoch not in (0, first.epoch)
+    assert second.digest == first.digest
