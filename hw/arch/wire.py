@@ -6,10 +6,19 @@ header and payload, little-endian. A frame with a bad code, length, version or c
 
 The host asks, the device answers: every reply repeats type, sequence and session of its request, or is of type
 ERROR. The device executes requests in sequence order. HELLO starts a session: the device adopts the frame's
-session and sequence. Frames of another session are dropped. A request whose sequence was executed already (within
-`WINDOW`) is answered again, but IMAGE and RUN take effect once. A request ahead of its turn is answered with ERROR
-SEQUENCE. No request blocks: what cannot be done now is answered with ERROR BUSY and may be asked again with the
-next sequence number.
+session and sequence, whatever they are; a HELLO with a payload is refused with LENGTH and starts none. Frames of
+another session are stale, and before the first HELLO all are: they are dropped and counted.
+
+A repeat is a request whose sequence was executed in this session, at most `WINDOW` requests ago. WRITE, IMAGE, RUN and
+RESET take effect once: a repeat changes nothing and gets the answer of the first time, BUSY included (IMAGE's room is
+that of the moment). READ, STATUS and PING are performed again. Any other request out of turn is answered with ERROR
+SEQUENCE and forgotten.
+
+Refusals are tested in this order: SEQUENCE; TYPE; LENGTH of the fixed part (at least an Address in WRITE, exactly
+Address and count in READ, nothing in HELLO, RUN, STATUS, RESET); SPACE; BANK; LENGTH of the words (whole ones, one or
+more, at most MAX_PAYLOAD bytes); ADDRESS; BUSY. A refused request has had its turn, except with SEQUENCE, and changes
+nothing. No request blocks: what cannot be done now is answered with ERROR BUSY and may be asked again with the next
+sequence number.
 """
 
 from __future__ import annotations
@@ -141,7 +150,7 @@ class Refusal(_Payload):
     FORMAT = struct.Struct("<BBH")
     error: int
     type: int  # type of the refused request
-    detail: int
+    detail: int  # 0 but for SEQUENCE
 
 
 def words_per_frame(config: Config, space: Space, header: int = Address.FORMAT.size) -> int:

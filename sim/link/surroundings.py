@@ -13,6 +13,9 @@ from hw.interfaces import read_layout, status_layout, write_layout
 from sim.helpers import Sink, Source, cycles, frame, pack, parse, received, settings, start, unpack
 
 SESSION = 0xA55A
+IDLE_INPUTS = dict.fromkeys((
+    "i__valid", "i__payload", "o__ready", "o_write__ready", "o_read__ready", "o_image__ready", "i_read__valid",
+    "i_read__payload", "status"), 0)
 
 
 class Core:
@@ -103,10 +106,7 @@ class Host:
 
 async def begin(dut):
     """Reset; configuration, core and host, in session."""
-    await start(
-        dut, i__valid=0, i__payload=0, o__ready=0, o_write__ready=0, o_read__ready=0, o_image__ready=0, i_read__valid=0,
-        i_read__payload=0, status=0,
-    )
+    await start(dut, **IDLE_INPUTS)
     config, stall = preset(settings()["preset"]), settings()["stall"]
     core, host = Core(dut, config, stall), Host(dut, stall)
     await host.hello()
