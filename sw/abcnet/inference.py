@@ -16,5 +16,6 @@ def logits(model: nn.Module, images: np.ndarray, batch: int = 500) -> np.ndarray
     """Float logits [B, classes] in evaluation mode, in batches."""
     model.eval()
     with torch.no_grad():
-        parts = [model(torch.tensor(images[i:i + batch])).numpy() for i in range(0, len(images), batch)]
+        batches = (np.ascontiguousarray(images[i:i + batch]) for i in range(0, len(images), batch))
+        parts = [model(torch.tensor(part)).numpy() for part in batches]
     return np.concatenate(parts)

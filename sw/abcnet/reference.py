@@ -42,7 +42,7 @@ def reference(graph: Graph, images: np.ndarray, *, keep: bool = True, batch: int
     levels: dict[str, list[np.ndarray]] = {layer.name: [] for layer in graph.layers if layer.levels}
     logits = [np.zeros((0, len(graph.classes)), np.int64)]
     for start in range(0, len(images), batch):
-        tensors = {IMAGE: image_planes(torch.tensor(images[start:start + batch]))}
+        tensors = {IMAGE: image_planes(torch.tensor(np.ascontiguousarray(images[start:start + batch])))}
         for layer in graph.layers:
             value = sums(layer, tensors[layer.source])
             if keep:

@@ -49,6 +49,7 @@ def test_images_may_be_read_only_and_of_any_memory_order():
     turned = np.asfortranarray(images)
     turned.setflags(write=False)
     assert np.array_equal(reference(graph, turned).logits, reference(graph, images).logits)
+    assert np.array_equal(reference(graph, images[::-1]).logits, reference(graph, images).logits[::-1])
 
 
 def test_no_images_give_no_logits():
