@@ -1,6 +1,6 @@
 """First in, first out queues of typed words; the only place that touches `amaranth.lib.fifo`."""
 
-from amaranth import Module, ResetInserter, Shape, Value
+from amaranth import Module, ResetInserter, Shape, Signal, Value
 from amaranth.hdl import ShapeLike
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -49,4 +49,34 @@ class Queue(wiring.Component):
             queue.r_en.eq(self.o.ready),
             self.level.eq(queue.level),
         ]
+        return m
+
+
+class Buffer(wiring.Component):
+    """Two words of registers that cut a stream: nothing passes from one side to the other within a cycle.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))     one cycle later; a word per cycle
+    """
+
+    def __init__(self, shape: ShapeLike):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        offered, shown = Value.cast(self.i.payload), Value.cast(self.o.payload)
+        spare, kept = Signal(), Signal.like(offered)  # the word that came when the output was refused
+        m.d.comb += self.i.ready.eq(~spare)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [self.o.valid.eq(self.i.valid | spare), spare.eq(0), shown.eq(offered)]
+            with m.If(spare):
+                m.d.sync += shown.eq(kept)
+        with m.Elif(self.i.valid & ~spare):
+            m.d.sync += [spare.eq(1), kept.eq(offered)]
         return m

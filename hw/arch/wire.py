@@ -19,6 +19,11 @@ Address and count in READ, nothing in HELLO, RUN, STATUS, RESET); SPACE; BANK; L
 more, at most MAX_PAYLOAD bytes); ADDRESS; BUSY. A refused request has had its turn, except with SEQUENCE, and changes
 nothing. No request blocks: what cannot be done now is answered with ERROR BUSY and may be asked again with the next
 sequence number.
+
+Credits: the device buffers whole frames until their turn. A host that keeps the sum of `MAX_FRAME - MAX_PAYLOAD +
+payload` bytes over its unanswered requests within the `receive_buffer` of the device's Hello, and their number within
+`WINDOW`, never overruns it; requests sent again before they are answered count again. The reply comes after the
+request's last byte has left the buffer. A frame that finds no room is dropped and counted among `line_errors`.
 """
 
 from __future__ import annotations
@@ -34,12 +39,13 @@ VERSION = 1
 WINDOW = 32
 MAX_PAYLOAD = 1024
 IMAGE_FIFO = 2048  # bytes of image the device buffers ahead of the core
+RECEIVE_BUFFER = 8192 - 16  # the device's credits, see above; the rest of its memory is room for pipelining
 HEADER = struct.Struct("<BBHH")
 CRC = struct.Struct("<I")
 MAX_FRAME = HEADER.size + MAX_PAYLOAD + CRC.size
 
 # Names the architectural interface: changes whenever the protocol or the instruction set changes meaning.
-DESIGN_ID = bytes.fromhex("61626163757341424330000000000001")
+DESIGN_ID = bytes.fromhex("61626163757341424330000000000002")
 
 
 class Type(IntEnum):
@@ -109,12 +115,13 @@ class Header(_Payload):
 class Hello(_Payload):
     """Who the device is. `epoch` changes whenever the device loses its memories (configuration, power, reset)."""
 
-    FORMAT = struct.Struct("<16s16sIHH")
+    FORMAT = struct.Struct("<16s16sIHHH")
     design: bytes
     digest: bytes
     epoch: int
     max_payload: int
     image_fifo: int
+    receive_buffer: int = RECEIVE_BUFFER
 
 
 @dataclass(frozen=True)

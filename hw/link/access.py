@@ -25,7 +25,8 @@ class Access(wiring.Component):
 
     Members
     -------
-    target : In(TARGET)                  where; `count` words for a READ. Steady from `start` to `done`
+    target : In(TARGET)                  where; `count` words for a READ. Steady from `start` to `done`; then only its
+                                         address may change
     reads : In(1)                        READ, else WRITE
     payload : In(11)                     bytes of words that a WRITE carries
     start : In(1)                        begin
@@ -45,16 +46,19 @@ class Access(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         limits = {"allowed": Signal(), "banks": Signal(BANK_BITS + 1), "depth": Signal(ADDRESS_BITS + 1)}
+        m.d.sync += limits["allowed"].eq(0)
         with m.Switch(self.target.space):
             for space, memory in self._config.memories.items():
                 with m.Case(space):
-                    m.d.comb += [
+                    m.d.sync += [
                         limits["allowed"].eq(~self.reads | (space in wire.READABLE)),
                         limits["banks"].eq(memory.banks), limits["depth"].eq(memory.depth),
                         self.size.eq(memory.bytes_per_word),
                     ]
 
         words, over, complete = Signal(LENGTH_BITS), Signal(), Signal()
+        end = Signal(ADDRESS_BITS + 1)  # address behind the last word
+        m.d.sync += end.eq(self.target.address + words)
         m.d.comb += [
             over.eq(self.bytes > Mux(self.reads, wire.MAX_PAYLOAD, self.payload)),
             complete.eq(Mux(self.reads, words == self.target.count, self.bytes == self.payload)),
@@ -74,13 +78,16 @@ class Access(wiring.Component):
                     m.d.sync += [words.eq(1), self.bytes.eq(self.size)]  # no access is empty
                     m.next = "Count"
             with m.State("Count"):
-                m.next = "Finish"
+                m.next = "Range"
                 with m.If(over):
                     m.d.sync += self.error.eq(wire.Error.LENGTH)
+                    m.next = "Finish"
                 with m.Elif(~complete):
                     m.d.sync += [words.eq(words + 1), self.bytes.eq(self.bytes + self.size)]
                     m.next = "Count"
-                with m.Elif(self.target.address + words > limits["depth"]):
+            with m.State("Range"):
+                m.next = "Finish"
+                with m.If(end > limits["depth"]):
                     m.d.sync += self.error.eq(wire.Error.ADDRESS)
             with m.State("Finish"):
                 m.d.sync += self.done.eq(1)

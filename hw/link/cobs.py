@@ -77,8 +77,8 @@ class Encoder(wiring.Component):
         m.submodules.ring = ring = Ring(RING)
         write, slot = Signal.like(ring.address, init=1), Signal.like(ring.address)
         code = Signal(8, init=1)  # one more than the bytes in the block
-        room = Signal()
-        m.d.comb += [ring.commit.eq(slot), room.eq((write + 1)[:len(write)] != ring.read)]
+        room = ring.room
+        m.d.comb += [ring.commit.eq(slot), ring.head.eq(write)]
         wiring.connect(m, ring.o, wiring.flipped(self.o))
 
         def store(address, byte):

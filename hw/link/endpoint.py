@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 from hw.arch import wire
 from hw.arch.config import Config
 from hw.interfaces import read_layout, status_layout, word_bits, write_layout
-from hw.queue import Queue
+from hw.queue import Buffer, Queue
 
+from .cobs import PLAIN
 from .executor import Executor
 from .frames import Deframer, Framer
 from .replies import LINK_STATUS, Epoch
@@ -54,7 +55,9 @@ class Endpoint(wiring.Component):
         # Bytes in, requests, replies, bytes out.
         m.d.comb += [deframer.i.payload.eq(self.i.payload), deframer.i.valid.eq(self.i.valid)]
         wiring.connect(m, deframer.o, executor.i)
-        wiring.connect(m, executor.o, framer.i)
+        m.submodules.replies = replies = Buffer(PLAIN)  # cuts the way from memory to memory
+        wiring.connect(m, executor.o, replies.i)
+        wiring.connect(m, replies.o, framer.i)
         wiring.connect(m, framer.o, wiring.flipped(self.o))
 
         # The core.

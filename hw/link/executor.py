@@ -30,9 +30,11 @@ class _Registers:
         self.header, self.target = Signal(HEADER), Signal(TARGET)
         self.data = Signal(8 * size)  # the word on its way in or out
         self.index = Signal(range(max(size, HEADER_BYTES)))  # byte of header, target or data
-        self.offset = Signal(LENGTH_BITS)  # words since the start of the access or payload
+        self.offset = Signal(4)  # words since the start of the reply's payload
         self.left = Signal(LENGTH_BITS)  # request payload bytes not yet taken
         self.again = Signal()  # a repeated request: answer without effect
+        self.silent = Signal()  # not to be answered
+        self.crowded = Signal()  # the image queue has no room for the payload
         self.error = Signal(4)
         self.type = Signal(4)  # of the reply
         self.body = Signal(LENGTH_BITS)  # reply payload bytes not yet sent
@@ -43,7 +45,8 @@ class Executor(wiring.Component):
 
     WRITE, IMAGE, RUN and RESET take effect once: a repeated request gets the answer of the first, BUSY included.
     READ is performed again. A request is executed whole before the next is looked at; nothing it may contain makes
-    the executor wait for anything but its own bytes, the core's answers and the line.
+    the executor wait for anything but its own bytes, the core's answers and the line. All bytes of a request are taken
+    before the last byte of its reply leaves, so that an answered request occupies no buffer.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ class Executor(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         r = _Registers(m, self._config)
-        place = {"space": r.target.space, "bank": r.target.bank, "address": r.target.address + r.offset}
+        place = {"space": r.target.space, "bank": r.target.bank, "address": r.target.address}
         m.d.comb += [
             r.session.session.eq(r.header.session), r.session.sequence.eq(r.header.sequence),
             r.access.target.eq(r.target), r.access.reads.eq(r.header.type == Type.READ), r.access.payload.eq(r.left),
@@ -84,6 +87,7 @@ class Executor(wiring.Component):
             *(self.o_write.p[name].eq(value) for name, value in place.items()),
             *(self.o_read.p[name].eq(value) for name, value in place.items()),
         ]
+        m.d.sync += r.crowded.eq(self.link.image_free < r.header.length)
         with m.FSM():
             self._receive(m, r)
             self._decide(m, r)
@@ -94,7 +98,7 @@ class Executor(wiring.Component):
 
     def _refuse(self, m: Module, r: _Registers, error: Error) -> None:
         m.d.sync += [r.error.eq(error), r.type.eq(Type.ERROR)]
-        m.next = "Reply"
+        m.next = "Drain"
 
     def _take(self, m: Module, r: _Registers, target, count) -> None:
         """Take the next byte into byte `index` of `target`; `index` returns to 0 after `count` bytes."""
@@ -110,16 +114,20 @@ class Executor(wiring.Component):
         with m.State("Header"):
             self._take(m, r, r.header.as_value(), HEADER_BYTES)
             with m.If(self.i.valid & (r.index == HEADER_BYTES - 1)):
-                m.next = "Judge"
+                m.next = "Look"
+        with m.State("Look"):  # the session's verdict comes a cycle later
+            m.d.sync += [r.left.eq(r.header.length), r.type.eq(r.header.type)]
+            m.next = "Judge"
         with m.State("Judge"):
             empty = r.header.length == 0
-            m.d.sync += [r.left.eq(r.header.length), r.type.eq(r.header.type), r.again.eq(r.session.repeated)]
+            m.d.sync += [r.again.eq(r.session.repeated), r.silent.eq(0)]
             with m.If(r.header.type == Type.HELLO):
                 m.d.comb += r.session.open.eq(empty)
                 m.d.sync += r.again.eq(0)
                 self._decide_if(m, r, empty)
             with m.Elif(r.session.stale):
                 m.d.comb += self.stale.eq(1)
+                m.d.sync += r.silent.eq(1)
                 m.next = "Drain"
             with m.Elif(~r.session.fresh & ~r.session.repeated):
                 self._refuse(m, r, Error.SEQUENCE)
@@ -163,15 +171,17 @@ class Executor(wiring.Component):
                 with m.Case(Type.WRITE, Type.READ, Type.RUN):
                     m.d.comb += blocked.eq(self.status.busy)
                 with m.Case(Type.IMAGE):
-                    m.d.comb += blocked.eq(self.link.image_free < r.header.length)
+                    m.d.comb += blocked.eq(r.crowded)
             m.d.comb += [
                 busy.eq(Mux(r.again & (kind != Type.READ), r.session.was_busy, blocked)),
                 r.session.note.eq(~r.again), r.session.busy.eq(blocked),
             ]
-            m.d.sync += [r.data.eq(0), r.offset.eq(0)]
-            m.next = "Reply"
+            m.d.sync += r.data.eq(0)
+            m.next = "Drain"
             with m.If(busy):
                 self._refuse(m, r, Error.BUSY)
+            with m.Elif(kind == Type.PING):
+                m.next = "Reply"  # which echoes the payload
             with m.Elif(~r.again):
                 with m.Switch(kind):
                     with m.Case(Type.WRITE):
@@ -192,7 +202,7 @@ class Executor(wiring.Component):
         with m.State("Store"):
             m.d.comb += self.o_write.valid.eq(1)
             with m.If(self.o_write.ready):
-                m.d.sync += r.offset.eq(r.offset + 1)
+                m.d.sync += r.target.address.eq(r.target.address + 1)
                 m.next = "Word"
                 with m.If(r.left == 0):
                     m.next = "Reply"
@@ -204,7 +214,15 @@ class Executor(wiring.Component):
                 m.d.sync += r.left.eq(r.left - (self.i.valid & self.i.ready))
 
     def _reply(self, m: Module, r: _Registers) -> None:
-        """Size and header of the reply."""
+        """The rest of the request, then size and header of the reply."""
+        with m.State("Drain"):
+            with m.If(r.left == 0):
+                m.next = "Reply"
+                with m.If(r.silent):
+                    m.next = "Header"
+            with m.Else():
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += r.left.eq(r.left - self.i.valid)
         with m.State("Reply"):
             m.d.sync += [r.offset.eq(0), r.body.eq(0)]
             with m.Switch(r.type):
@@ -230,7 +248,7 @@ class Executor(wiring.Component):
 
     def _next_part(self, m: Module, r: _Registers, finished) -> None:
         with m.If(finished):
-            m.next = "Drain"
+            m.next = "Header"
         with m.Elif(r.type == Type.PING):
             m.next = "Echo"
         with m.Elif(r.type == Type.READ):
@@ -239,13 +257,14 @@ class Executor(wiring.Component):
             m.next = "Load"
 
     def _send(self, m: Module, r: _Registers) -> None:
-        """Payload of the reply, then what is left of the request."""
+        """Payload of the reply."""
         with m.State("Load"):
             m.d.sync += r.data.eq(r.words.word)
             m.next = "Body"
         with m.State("Fetch"):
             m.d.comb += self.o_read.valid.eq(1)
             with m.If(self.o_read.ready):
+                m.d.sync += r.target.address.eq(r.target.address + 1)
                 m.next = "Await"
         with m.State("Await"):
             m.d.comb += self.i_read.ready.eq(1)
@@ -270,10 +289,4 @@ class Executor(wiring.Component):
             with m.If(self.i.valid & self.o.ready):
                 m.d.sync += [r.body.eq(r.body - 1), r.left.eq(r.left - 1)]
                 with m.If(r.body == 1):
-                    m.next = "Drain"
-        with m.State("Drain"):
-            with m.If(r.left == 0):
-                m.next = "Header"
-            with m.Else():
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += r.left.eq(r.left - self.i.valid)
+                    m.next = "Header"

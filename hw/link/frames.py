@@ -12,8 +12,9 @@ from .ring import Ring
 from .uart import RECEIVED
 
 CRC_BYTES = wire.CRC.size
+_AROUND = wire.HEADER.size + CRC_BYTES
 LENGTH_AT = 4  # offset of the length in the header
-RING = 2 * wire.MAX_PAYLOAD  # bytes; a frame of the largest size while short ones wait
+RING = 1 << wire.RECEIVE_BUFFER.bit_length()  # bytes, a power of two with room for the credits
 
 
 class Checker(wiring.Component):
@@ -43,13 +44,13 @@ class Checker(wiring.Component):
         write = Signal.like(ring.address)
         commit = Signal.like(ring.commit)
         count = Signal(range(wire.MAX_FRAME + 2))  # bytes of the frame, one more than allowed at most
+        payload = Signal(16, init=(1 << 16) - _AROUND)  # bytes of payload, if the last four are the CRC
         length, version, full = Signal(16), Signal(4), Signal()
-        byte, end, room, whole = Signal(), Signal(), Signal(), Signal()
+        byte, end, room, whole = Signal(), Signal(), ring.room, Signal()
         m.d.comb += [
             byte.eq(self.i.valid & ~self.i.p.end),
             end.eq(self.i.valid & self.i.p.end),
-            room.eq((write + 1)[:len(write)] != ring.read),
-            ring.commit.eq(commit), ring.address.eq(write), ring.data.eq(self.i.p.data),
+            ring.head.eq(write), ring.commit.eq(commit), ring.address.eq(write), ring.data.eq(self.i.p.data),
             crc.data.eq(self.i.p.data), crc.valid.eq(byte), crc.start.eq(end),
         ]
 
@@ -62,19 +63,19 @@ class Checker(wiring.Component):
                 with m.Case(LENGTH_AT + 1):
                     m.d.sync += length[8:].eq(self.i.p.data)
             with m.If(count <= wire.MAX_FRAME):
-                m.d.sync += count.eq(count + 1)
+                m.d.sync += [count.eq(count + 1), payload.eq(payload + 1)]
             with m.If(count < wire.MAX_FRAME):
                 m.d.comb += ring.write.eq(room)
                 m.d.sync += [write.eq(write + room), full.eq(full | ~room)]
 
         m.d.comb += [
             whole.eq(self.i.p.good & crc.match_detected & (version == wire.VERSION)
-                     & (count <= wire.MAX_FRAME) & (count == length + wire.HEADER.size + CRC_BYTES)),
+                     & (count <= wire.MAX_FRAME) & (payload == length)),
             self.bad.eq(end & ~full & ~whole),
             self.overrun.eq(end & full),
         ]
         with m.If(end):
-            m.d.sync += [count.eq(0), full.eq(0), write.eq(commit)]
+            m.d.sync += [count.eq(0), payload.eq(-_AROUND), full.eq(0), write.eq(commit)]
             with m.If(whole & ~full):
                 m.d.sync += [commit.eq(write - CRC_BYTES), write.eq(write - CRC_BYTES)]
         return m
@@ -101,10 +102,10 @@ class Deframer(wiring.Component):
         m.submodules.checker = checker = Checker()
         m.d.comb += [
             decoder.i.payload.eq(self.i.payload), decoder.i.valid.eq(self.i.valid),
-            checker.i.payload.eq(decoder.o.payload), checker.i.valid.eq(decoder.o.valid),
             decoder.o.ready.eq(1),  # the checker drops what it cannot store
             self.bad.eq(checker.bad), self.overrun.eq(checker.overrun),
         ]
+        m.d.sync += [checker.i.payload.eq(decoder.o.payload), checker.i.valid.eq(decoder.o.valid)]
         wiring.connect(m, checker.o, wiring.flipped(self.o))
         return m
 

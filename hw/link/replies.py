@@ -71,7 +71,7 @@ class Words(wiring.Component):
         m = Module()
         identity = wire.DESIGN_ID + self._digest
         hello = [C(int.from_bytes(identity[i : i + 4], "little"), 32) for i in range(0, len(identity), 4)]
-        hello += [self.epoch, C(wire.MAX_PAYLOAD | wire.IMAGE_FIFO << 16, 32)]
+        hello += [self.epoch, C(wire.MAX_PAYLOAD | wire.IMAGE_FIFO << 16, 32), C(wire.RECEIVE_BUFFER, 32)]
         status = [
             Cat(self.core.busy, C(0, 7), self.core.fault, self.core.fault_address), self.core.cycles, self.core.frames,
             Cat(self.link.image_free, self.link.bad_frames), Cat(self.link.stale_frames, self.link.line_errors),

@@ -1,16 +1,19 @@
 """A byte queue whose writer may take back what it wrote: the store of both frame directions."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+
+from hw.queue import Buffer
 
 
 class Ring(wiring.Component):
     """`depth` bytes of block RAM, written by address and read in order up to `commit`.
 
     The writer owns the bytes from `commit` on and may rewrite or abandon them; the reader streams the bytes before
-    it. `depth - 1` bytes fit: the writer must keep its address from running into `read`.
+    it. The writer stores only while `room`, which leaves two bytes unused: `depth - 2` bytes always fit. Memory and
+    handshakes are registered on both sides.
 
     Parameters
     ----------
@@ -20,31 +23,44 @@ class Ring(wiring.Component):
     Members
     -------
     write : In(1), address, data         store `data` at `address`
-    commit : In                          address of the first byte that is not yet to be read; only moves forward
-    read : Out                           address of the first byte that was not taken yet
-    o : Out(stream.Signature(8))         one byte per cycle, the cycle after it was committed at the earliest
+    head : In                            address of the next byte to store, at most one byte on from the cycle before
+    commit : In                          address of the first byte that is not yet to be read; only moves forward, from
+                                         the cycle after the bytes were stored on
+    room : Out(1)                        `address` may be stored to, if it is `head` or was before
+    o : Out(stream.Signature(8))         one byte per cycle, four cycles after it was committed at the earliest
     """
 
     def __init__(self, depth: int):
-        if depth < 2 or depth & (depth - 1):
-            raise ValueError(f"Ring depth must be a power of two of at least 2 bytes, not {depth}")
+        if depth < 4 or depth & (depth - 1):
+            raise ValueError(f"Ring depth must be a power of two of at least 4 bytes, not {depth}")
         self.depth = depth
         bits = ceil_log2(depth)
         super().__init__({
-            "write": In(1), "address": In(bits), "data": In(8), "commit": In(bits),
-            "read": Out(bits), "o": Out(stream.Signature(8)),
+            "write": In(1), "address": In(bits), "data": In(8), "head": In(bits), "commit": In(bits),
+            "room": Out(1, init=1), "o": Out(stream.Signature(8)),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.store = store = memory.Memory(shape=8, depth=self.depth, init=[])
-        write, read = store.write_port(), store.read_port()
-        following = Signal.like(self.read)
-        m.d.comb += [
-            write.en.eq(self.write), write.addr.eq(self.address), write.data.eq(self.data),
-            following.eq(Mux(self.o.valid & self.o.ready, self.read + 1, self.read)),
-            read.en.eq(1), read.addr.eq(following), self.o.payload.eq(read.data),
+        m.submodules.buffer = buffer = Buffer(8)
+        wiring.connect(m, buffer.o, wiring.flipped(self.o))
+        write, port = store.write_port(), store.read_port()
+        read = Signal(len(self.head))  # address of the next byte to fetch
+        fetch = Signal()  # `buffer` is offered a byte: what the memory shows; it holds it while not enabled
+        commit = Signal.like(read)
+        m.d.sync += [
+            write.en.eq(self.write), write.addr.eq(self.address), write.data.eq(self.data), commit.eq(self.commit),
         ]
-        # The memory answers one cycle later, so the address runs one cycle ahead of `read`.
-        m.d.sync += [self.read.eq(following), self.o.valid.eq(following != self.commit)]
+        m.d.comb += [
+            fetch.eq((read != commit) & (~buffer.i.valid | buffer.i.ready)),
+            port.en.eq(fetch), port.addr.eq(read), buffer.i.payload.eq(port.data),
+        ]
+        with m.If(fetch):
+            m.d.sync += [read.eq(read + 1), buffer.i.valid.eq(1)]
+        with m.Elif(buffer.i.ready):
+            m.d.sync += buffer.i.valid.eq(0)
+        # Known a cycle late, so the next two addresses must be free.
+        ahead = [(self.head + distance)[: len(read)] for distance in (1, 2)]
+        m.d.sync += self.room.eq((ahead[0] != read) & (ahead[1] != read))
         return m

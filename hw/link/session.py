@@ -10,7 +10,7 @@ from hw.arch import wire
 class Session(wiring.Component):
     """Judge a request's session and sequence, and remember which of the last WINDOW requests were refused as busy.
 
-    The verdicts are combinational. Before the first `open` every request is stale.
+    The verdicts are registers, a cycle behind the inputs. Before the first `open` every request is stale.
 
     Members
     -------
@@ -46,6 +46,8 @@ class Session(wiring.Component):
         index = self.sequence[: (wire.WINDOW - 1).bit_length()]
         m.d.comb += [
             behind.eq(self.expected - self.sequence),
+        ]
+        m.d.sync += [
             self.stale.eq(~known | (self.session != current)),
             self.fresh.eq(behind == 0),
             self.repeated.eq((behind != 0) & (behind <= executed)),

@@ -121,14 +121,18 @@ async def a_full_buffer_drops_whole_frames(dut):
     source, sink, counters = await open_deframer(dut, stall=0.0)
     sink.stall = 1.0
     largest = bytes(n * 37 % 256 for n in range(wire.MAX_PAYLOAD))
-    for sequence in range(3):
+    credits, fit = wire.RECEIVE_BUFFER, wire.RECEIVE_BUFFER // wire.MAX_FRAME
+    rest = largest[: credits - fit * wire.MAX_FRAME - (wire.MAX_FRAME - wire.MAX_PAYLOAD)]
+    for sequence in range(fit):
         source.put(received(frame(7, sequence, 1, largest)))
-    source.put(received(frame(7, 3, 1, b"short")))
+    source.put(received(frame(7, fit, 1, rest)))  # all that the credits allow
+    for _ in range(2):
+        source.put(received(frame(7, 99, 1, largest)))  # more than they allow
     await source.drained()
     await cycles(dut, 4)
     assert (counters.overrun, counters.bad) == (2, 0)
     sink.stall = 0.0
-    expected = plain(7, 0, 1, largest) + plain(7, 3, 1, b"short")
+    expected = b"".join(plain(7, sequence, 1, largest) for sequence in range(fit)) + plain(7, fit, 1, rest)
     assert bytes(await sink.get(len(expected))) == expected
     source.put(received(frame(7, 4, 1, largest)))
     assert bytes(await sink.get(len(largest) + 6)) == plain(7, 4, 1, largest)

@@ -14,7 +14,8 @@ async def hello_describes_the_device(dut):
     config, _, host = await begin(dut)
     first = await host.hello()
     assert (first.design, first.digest) == (wire.DESIGN_ID, config.digest)
-    assert (first.max_payload, first.image_fifo) == (wire.MAX_PAYLOAD, wire.IMAGE_FIFO)
+    limits = (first.max_payload, first.image_fifo, first.receive_buffer)
+    assert limits == (wire.MAX_PAYLOAD, wire.IMAGE_FIFO, wire.RECEIVE_BUFFER)
     assert first.epoch
     assert await host.hello(session=1, sequence=255) == first
     dut.rst.value = 1

@@ -16,7 +16,7 @@ from hw.link.replies import Epoch
 from hw.link.ring import Ring
 from hw.link.session import Session
 from hw.link.uart import PHASE_BITS, Uart, phase_step
-from hw.queue import Queue
+from hw.queue import Buffer, Queue
 from hw.top import Top
 from hw.verilog import verilog
 
@@ -60,7 +60,7 @@ def test_queue_depth_is_checked(depth):
         Queue(8, depth)
 
 
-@pytest.mark.parametrize("depth", [0, 1, 3, 100])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 100])
 def test_ring_depth_is_checked(depth):
     with pytest.raises(ValueError, match="^Ring depth must be a power of two"):
         Ring(depth)
@@ -97,15 +97,42 @@ def test_queue_keeps_words_in_order_and_flushes(depth, seed):
     simulate(queue, bench)
 
 
+def test_buffer_keeps_words_in_order_at_full_rate():
+    buffer, rng = Buffer(8), random.Random(5)
+
+    async def bench(ctx):
+        sent, taken, last = [], [], 0
+        for cycle in range(1000):
+            calm = cycle >= 900  # nobody pauses: a word per cycle
+            ctx.set(buffer.i.valid, calm or rng.random() < 0.6)
+            ctx.set(buffer.i.payload, rng.randrange(256))
+            ready = ctx.get(buffer.i.ready)
+            ctx.set(buffer.o.ready, calm or rng.random() < 0.6)
+            assert ctx.get(buffer.i.ready) == ready, "ready must not depend on the other side within the cycle"
+            if ready and ctx.get(buffer.i.valid):
+                sent.append(ctx.get(buffer.i.payload))
+            if ctx.get(buffer.o.valid) and ctx.get(buffer.o.ready):
+                taken.append(ctx.get(buffer.o.payload))
+            last = len(taken) if cycle == 900 else last
+            await ctx.tick()
+        assert taken == sent[: len(taken)]
+        assert len(sent) - len(taken) <= 2
+        assert len(taken) - last >= 98
+
+    simulate(buffer, bench)
+
+
 def test_ring_streams_what_is_committed_only():
     ring, rng = Ring(8), random.Random(7)
 
     async def bench(ctx):
-        pending, taken, write = [], [], 0
+        pending, taken, write, roomless = [], [], 0, 0
         sent = []
         for _ in range(2000):
             ctx.set(ring.write, 0)
-            room = (ctx.get(ring.read) - write - 1) % 8
+            ctx.set(ring.head, write)
+            room = ctx.get(ring.room)
+            roomless += not room
             choice = rng.random()
             if choice < 0.4 and room:
                 pending.append(rng.randrange(256))
@@ -132,6 +159,7 @@ def test_ring_streams_what_is_committed_only():
             await ctx.tick()
         assert taken == sent
         assert len(sent) > 200
+        assert roomless > 50
 
     simulate(ring, bench)
 
@@ -148,17 +176,21 @@ def test_session_knows_what_it_executed(opening):
             ctx.set(port, 0)
 
         ctx.set(session.session, 5)
+        await ctx.tick()
         assert ctx.get(session.stale)
         await pulse(session.open, opening)
+        await ctx.tick()
         assert not ctx.get(session.stale)
         for executed in range(1, 60):
             for sequence in range(256):
                 ctx.set(session.sequence, sequence)
+                await ctx.tick()
                 behind = (opening + executed - sequence) % 256
                 verdict = (ctx.get(session.fresh), ctx.get(session.repeated))
                 assert verdict == (behind == 0, 1 <= behind <= min(executed, wire.WINDOW)), (executed, sequence)
             await pulse(session.advance, opening + executed)
         ctx.set(session.session, 6)
+        await ctx.tick()
         assert ctx.get(session.stale)
 
     simulate(session, bench)
