@@ -4,18 +4,23 @@
     board: /dev/pts/3
 
 Any program that opens serial devices can open that path; its baud setting does not matter. The board behaves like
-one that was just configured: memories empty, a new epoch.
+one that was just configured: memories empty, a new epoch. With `--until-eof` it takes commands, one per line, and
+answers each with a line that begins with its name:
+
+    reset      the reset button: session and epoch are lost, memories stay
+    power      power off and on: memories are lost too; the terminal stays
+    unplug     the terminal goes away, as that of a USB adapter does
+    replug     a new terminal, printed as at the start, and a freshly configured board behind it
+    line       cycles of simulated time between the first bit to the board and the last one from it, and bytes both
+               ways, since the last `line`: "line: cycles=N sent=N received=N per_bit=N"
 """
 
 import argparse
 import hashlib
 import os
 import platform
-import pty
-import secrets
 import subprocess
 import sys
-import tty
 from pathlib import Path
 
 from hw.arch.config import PRESETS, Config, ConfigError, preset
@@ -25,7 +30,6 @@ from sim.runner import ROOT, SimulationError, cached
 
 CYCLES_PER_BIT = 8
 LOWEST_BAUD = 300
-START_BITS = 15  # of the number of cycles before the line comes alive
 HARDWARE = ROOT / "hw"
 HARNESS = Path(__file__).with_name("board.cpp")
 _VERILATOR = (
@@ -72,16 +76,11 @@ def _sources() -> str:
     return hashlib.blake2b(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def serve(program: Path, cycles_per_bit: float, until_eof: bool) -> None:
-    """Print the terminal's path and become the simulator; does not return."""
-    board, terminal = pty.openpty()
-    tty.setraw(terminal)
-    print(f"board: {os.ttyname(terminal)}", flush=True)
-    os.close(terminal)
-    os.set_inheritable(board, True)
-    # A random time from reset to the first byte gives every start its own epoch, as on a desk.
-    start = secrets.randbits(START_BITS)
-    os.execv(program, [str(program), str(board), str(cycles_per_bit), str(start), str(int(until_eof))])
+def serve(program: Path, cycles_per_bit: float, until_eof: bool, symlink: str | None = None) -> None:
+    """Become the simulator, which prints the terminal's path; does not return."""
+    sys.stdout.flush()
+    last = [] if symlink is None else [symlink]
+    os.execv(program, [str(program), str(cycles_per_bit), str(int(until_eof)), *last])
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
@@ -128,7 +127,10 @@ def parser() -> argparse.ArgumentParser:
                        help="bits per second of simulated time; at most an eighth of the clock (default: that)")
     speed.add_argument("--clock-per-bit", type=float, metavar="N",
                        help=f"clock cycles per bit, at least {CYCLES_PER_BIT} (default {CYCLES_PER_BIT})")
-    result.add_argument("--until-eof", action="store_true", help="end when standard input ends")
+    result.add_argument("--until-eof", action="store_true",
+                        help="take commands from standard input (reset, power, unplug, replug, line) and end with it")
+    result.add_argument("--symlink", metavar="PATH",
+                        help="keep a symbolic link to the terminal there, and print its path instead")
     result.add_argument("--build-only", action="store_true", help="compile the simulator and stop")
     return result
 
@@ -146,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     if not arguments.build_only:
-        serve(program, per_bit, arguments.until_eof)
+        serve(program, per_bit, arguments.until_eof, arguments.symlink)
     return 0
 
 

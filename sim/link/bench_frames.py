@@ -121,8 +121,8 @@ async def a_full_buffer_drops_whole_frames(dut):
     source, sink, counters = await open_deframer(dut, stall=0.0)
     sink.stall = 1.0
     largest = bytes(n * 37 % 256 for n in range(wire.MAX_PAYLOAD))
-    credits, fit = wire.RECEIVE_BUFFER, wire.RECEIVE_BUFFER // wire.MAX_FRAME
-    rest = largest[: credits - fit * wire.MAX_FRAME - (wire.MAX_FRAME - wire.MAX_PAYLOAD)]
+    held, fit = wire.RECEIVE_BUFFER, wire.RECEIVE_BUFFER // wire.MAX_FRAME
+    rest = largest[: held - fit * wire.MAX_FRAME - (wire.MAX_FRAME - wire.MAX_PAYLOAD)]
     for sequence in range(fit):
         source.put(received(frame(7, sequence, 1, largest)))
     source.put(received(frame(7, fit, 1, rest)))  # all that the credits allow

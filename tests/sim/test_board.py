@@ -19,6 +19,7 @@ from sim.board import main
 from sim.helpers import frame, parse
 
 SESSION = 0x0B0A
+RESULT = Address(Space.RESULTS, 0, 3).pack()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -69,24 +70,62 @@ class Board:
             [sys.executable, "-m", "sim.board", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2], text=True,
         )
-        word, self.path = self.process.stdout.readline().split()
-        assert word == "board:"
+        self.path = self.plugged()
         self.sequence = 0
+
+    def plugged(self) -> str:
+        """The path that the board prints when it has a new terminal."""
+        word, path = self.process.stdout.readline().split()
+        assert word == "board:"
+        return path
+
+    def order(self, command: str) -> None:
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def obey(self, command: str) -> str:
+        """The board's answer to a command."""
+        self.order(command)
+        answer = self.process.stdout.readline()
+        assert answer.startswith(command), answer
+        return answer
 
     def open(self) -> None:
         self.port = serial.Serial(self.path, exclusive=True, timeout=60)
 
+    def hello(self) -> Hello:
+        return Hello.unpack(self.ask(Type.HELLO)[1])
+
+    def stored(self) -> bool:
+        """Whether the word that `store` wrote is there."""
+        return any(self.ask(Type.READ, RESULT + b"\1\0")[1])
+
+    def store(self) -> None:
+        word = b"\1" * preset("tiny").memories[Space.RESULTS].bytes_per_word
+        assert self.ask(Type.WRITE, RESULT + word) == (Type.WRITE, b"")
+        assert self.stored()
+
     def ask(self, kind: int, payload: bytes = b"") -> tuple[int, bytes]:
         """Type and payload of the reply to the next request."""
         self.port.write(frame(kind, self.sequence, SESSION, payload))
+        header, body = self.reply()
+        assert (header.sequence, header.session) == (self.sequence, SESSION)
+        self.sequence = (self.sequence + 1) % 256
+        return header.type, body
+
+    def reply(self) -> tuple[wire.Header, bytes]:
         line = b""
         while len(line) < 2:
             line = self.port.read_until(b"\0")
             assert line, "no reply"
-        header, body = parse(line[:-1])
-        assert (header.sequence, header.session) == (self.sequence, SESSION)
-        self.sequence = (self.sequence + 1) % 256
-        return header.type, body
+        return parse(line[:-1])
+
+    def ask_at(self, kind: int, sequence: int) -> bytes:
+        """Payload of the reply to a request with the given sequence number."""
+        self.sequence = sequence % 256
+        type_, body = self.ask(kind)
+        assert type_ == kind
+        return body
 
     def busy_seconds(self, seconds: float) -> float:
         """Processor time that the board takes while nothing is sent."""
@@ -161,3 +200,91 @@ def test_every_start_is_another_epoch(board):
         other.close()
     assert second.epoch not in (0, first.epoch)
     assert second.digest == first.digest
+
+
+def test_reset_and_power_begin_another_epoch(board):
+    epochs = [board.hello().epoch]
+    board.store()
+    assert board.obey("reset") == "reset\n"
+    epochs.append(board.hello().epoch)
+    assert board.stored(), "reset keeps the memories"
+    assert board.obey("power") == "power\n"
+    epochs.append(board.hello().epoch)
+    assert not board.stored(), "memories live as long as the power"
+    assert len({0, *epochs}) == 4
+
+
+def test_unplugging_takes_the_terminal_away(board, tmp_path):
+    first = board.hello()
+    board.store()
+    assert board.obey("unplug") == "unplug\n"
+    with pytest.raises((serial.SerialException, OSError)):
+        board.ask(Type.STATUS)
+    board.port.close()
+    assert board.busy_seconds(0.5) < 0.1
+    for _ in range(2):
+        board.order("replug")
+        board.path = board.plugged()
+        board.open()
+        again = board.hello()
+        assert again.epoch not in (0, first.epoch)
+        assert not board.stored()
+        board.port.close()
+        board.obey("unplug")
+
+
+def test_a_symbolic_link_follows_the_terminal(tmp_path):
+    path = tmp_path / "board"
+    board = Board("--preset", "tiny", "--until-eof", "--symlink", str(path))
+    try:
+        assert board.path == str(path)
+        board.open()
+        board.hello()
+        board.obey("unplug")
+        board.port.close()
+        assert not path.is_symlink()
+        board.order("replug")
+        assert board.plugged() == str(path)
+        board.open()
+        assert board.hello().digest == preset("tiny").digest
+        board.process.stdin.close()
+        assert board.process.wait(timeout=10) == 0
+        assert not path.is_symlink()
+    finally:
+        board.close()
+
+
+@pytest.mark.parametrize(("command", "answer"), [
+    ("explode", r"error: command must be reset, power, unplug, replug or line.*, not 'explode'\n"),
+    ("replug", r"replug: the board is not unplugged\n"),
+])
+def test_commands_that_cannot_be_obeyed(board, command, answer):
+    board.order(command)
+    assert re.fullmatch(answer, board.process.stdout.readline())
+    assert board.hello().epoch
+
+
+@pytest.mark.parametrize(("size", "count", "window"), [(512, 48, 8), (1024, 40, 7), (512, 64, wire.WINDOW)])
+def test_a_clean_line_is_used_to_95_percent(board, size, count, window):
+    """Both directions, in simulated time: requests with `size` bytes of payload, echoed; at most `window` under way."""
+    board.hello()
+    rng = random.Random(size + window)
+    held = size + wire.MAX_FRAME - wire.MAX_PAYLOAD
+    window = min(window, wire.RECEIVE_BUFFER // held)
+    payloads = [rng.randbytes(size) for _ in range(count)]
+    frames = [frame(Type.PING, (1 + n) % 256, SESSION, payload) for n, payload in enumerate(payloads)]
+    board.obey("line")
+    sent = 0
+    for done, payload in enumerate(payloads):
+        ahead = min(done + window, count)
+        board.port.write(b"".join(frames[sent:ahead]))
+        sent = ahead
+        header, body = board.reply()
+        assert (header.sequence, body) == ((1 + done) % 256, payload)
+    used = dict(pair.split("=") for pair in board.obey("line").split()[1:])
+    goodput = 10 * float(used["per_bit"]) * size * count / int(used["cycles"])
+    # The last echo only begins when its request is in.
+    whole = (count + 1) / count
+    print(f"{size} bytes, window {window}: goodput {100 * goodput:.1f} % of line rate, start and end included")
+    assert goodput * whole >= 0.95
+    assert Status.unpack(board.ask_at(Type.STATUS, 1 + count)).line_errors == 0
