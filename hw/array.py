@@ -49,13 +49,14 @@ class Column(wiring.Component):
         ]
 
         # Commands reach the accumulators after the counts, the drain registers after the accumulators.
-        counted, load = Signal(step_layout(config)), Signal()
-        m.d.sync += [counted.eq(self.step), load.eq(counted.last)]
+        early, counted = Signal(step_layout(config)), Signal(step_layout(config))
+        enable, load = Signal(), Signal()
+        m.d.sync += [early.eq(self.step), enable.eq(self.enable), counted.eq(early), load.eq(counted.last)]
 
         # Bits that took part: what S = 2*matches - bits needs. Same recurrence as the units'.
         bits = config.accumulator_bits
         bit_count, total, held = Signal(range(config.word + 1)), Signal(bits), Signal(bits)
-        m.d.sync += bit_count.eq(Mux(self.enable, self.step.count, 0))
+        m.d.sync += bit_count.eq(Mux(enable, early.count, 0))
         kept = Mux(counted.shift, (total << config.N)[:bits], total)
         m.d.sync += total.eq(Mux(counted.clear, 0, kept) + bit_count)
         with m.If(load):
@@ -67,7 +68,7 @@ class Column(wiring.Component):
             for lane in reversed(range(chain * config.chain, (chain + 1) * config.chain)):
                 m.submodules[f"dot{lane}"] = dot = Dot(config)
                 m.d.comb += [
-                    dot.weight.eq(self.weights[lane]), dot.activation.eq(self.activation), dot.enable.eq(self.enable),
+                    dot.weight.eq(self.weights[lane]), dot.activation.eq(self.activation), dot.enable.eq(enable),
                     dot.clear.eq(counted.clear), dot.shift.eq(counted.shift), dot.load.eq(load), dot.below.eq(below),
                 ]
                 below = dot.value

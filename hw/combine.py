@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config
 from hw.layouts import drain_layout, slot_layout
+from hw.multiply import Multiplier
 
 
 def final_layout(config: Config) -> data.StructLayout:
@@ -59,41 +60,41 @@ class Combine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        stages = [Signal(slot_layout(), name=f"stage{n}") for n in range(5)]
+        stages = [Signal(slot_layout(), name=f"stage{n}") for n in range(6)]
         m.d.sync += [stages[0][name].eq(self.drain[name]) for name in slot_layout().members]
         m.d.sync += [later.eq(earlier) for earlier, later in zip(stages, stages[1:], strict=False)]
 
         # Subtract.
-        s, coefficient = Signal(signed(config.accumulator_bits + 2)), Signal.like(self.coefficient)
+        s, coefficient = Signal(signed(config.accumulator_bits + 1)), Signal.like(self.coefficient)
         m.d.sync += [s.eq((self.matches << 1) - self.bits), coefficient.eq(self.coefficient)]
 
         # Multiply.
-        product = Signal(signed(config.accumulator_bits + 2 + config.coefficient_bits))
-        m.d.sync += product.eq(s * coefficient)
+        m.submodules.multiplier = multiplier = Multiplier(len(s), len(coefficient))
+        m.d.comb += [multiplier.a.eq(s), multiplier.b.eq(coefficient)]
 
         # Sum over the channel's weight planes, then over the plane lanes.
         run = Signal(signed(config.sum_bits))
-        m.d.sync += run.eq(Mux(stages[1].first_plane, 0, run) + product)
+        m.d.sync += run.eq(Mux(stages[2].first_plane, 0, run) + multiplier.o)
         m.d.sync += self.total.eq(run + (self.left if self._plane else 0))
         if self._plane < config.N - 1:
             return m
 
         # Sum over passes, then the maximum over pool positions.
-        channel = stages[3].valid & stages[3].last_plane
+        channel = stages[4].valid & stages[4].last_plane
         m.submodules.sums = sums = Ring(config.sum_bits, config.chain_channels)
         m.submodules.best = best = Ring(config.sum_bits, config.chain_channels)
         total = Signal(signed(config.sum_bits))
         m.d.comb += [
             sums.step.eq(channel),
-            sums.i.eq(self.total + Mux(stages[3].place.first_pass, 0, sums.o)),
+            sums.i.eq(self.total + Mux(stages[4].place.first_pass, 0, sums.o)),
         ]
         m.d.sync += total.eq(sums.i)
         m.d.comb += [
-            best.step.eq(stages[4].valid & stages[4].last_plane & stages[4].place.final_pass),
-            best.i.eq(Mux(~stages[4].place.first_position & (best.o > total), best.o, total)),
+            best.step.eq(stages[5].valid & stages[5].last_plane & stages[5].place.final_pass),
+            best.i.eq(Mux(~stages[5].place.first_position & (best.o > total), best.o, total)),
         ]
         m.d.sync += [
-            self.final.valid.eq(best.step & stages[4].place.final_position),
+            self.final.valid.eq(best.step & stages[5].place.final_position),
             self.final.value.eq(best.i),
         ]
         return m

@@ -5,25 +5,18 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config
-
-
-def popcount(bits):
-    """Number of ones in a list of one-bit values, as a balanced tree of adders."""
-    if len(bits) == 1:
-        return bits[0]
-    half = len(bits) // 2
-    return popcount(bits[:half]) + popcount(bits[half:])
+from hw.popcount import MatchCount
 
 
 class Dot(wiring.Component):
     """Count matching bits of weight and activation words and accumulate the counts.
 
-    `weight`, `activation` and `enable` belong to one cycle, `clear` and `shift` come one cycle later, `load` two:
+    `weight` and `activation` belong to one cycle, `enable` comes one later, `clear` and `shift` two, `load` three:
     the column delays them once for all its units. accumulator = (0 if clear, accumulator << N if shift, else
     accumulator) + (count if enable). `load` copies the accumulator to `value`; else `value` follows `below`, so that
     units stacked by `below` form a shift chain. Neither provides nor respects back-pressure.
 
-    Latency from operands to accumulator is `hw.arch.timing.DOT`. Sums wrap modulo 2^accumulator_bits.
+    `value` follows the operands by `hw.arch.timing.DRAIN` cycles. Sums wrap modulo 2^accumulator_bits.
     """
 
     def __init__(self, config: Config):
@@ -39,15 +32,14 @@ class Dot(wiring.Component):
         bits = self._config.accumulator_bits
 
         # Count.
-        matches = ~(self.weight ^ self.activation)
-        count = Signal(range(self._config.word + 1))
-        m.d.sync += count.eq(Mux(self.enable, popcount(list(matches)), 0))
+        m.submodules.count = count = MatchCount(self._config.word)
+        m.d.comb += [count.a.eq(self.weight), count.b.eq(self.activation), count.enable.eq(self.enable)]
 
         # Accumulate; shifting by N weighs the next plane group.
         accumulator = Signal(bits)
         shifted = Cat(Signal(self._config.N), accumulator)[:bits]
         kept = Mux(self.shift, shifted, accumulator)
-        m.d.sync += accumulator.eq(Mux(self.clear, 0, kept) + count)
+        m.d.sync += accumulator.eq(count.o + Mux(self.clear, 0, kept))
 
         # Drain.
         m.d.sync += self.value.eq(Mux(self.load, accumulator, self.below))

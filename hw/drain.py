@@ -4,9 +4,13 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.arch import timing
 from hw.arch.config import Config, Space
 from hw.arch.isa import Conv
 from hw.layouts import drain_layout, layout_of, pass_layout, slot_layout, step_layout
+from hw.pipeline import delayed
+
+READ = 3  # a pass's last word to its first slot with coefficients: address, read, register
 
 
 class Drain(wiring.Component):
@@ -34,7 +38,9 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, place = self._config, self.step.place
+        config = self._config
+        step = delayed(m, self.step, timing.DRAIN - READ, "step")
+        place = step.place
         base, following, pointer = Signal(17), Signal(17), Signal(17)
         slot, plane = Signal(range(config.chain)), Signal(range(config.M))
         valid, here = Signal(), Signal(pass_layout())
@@ -46,7 +52,7 @@ class Drain(wiring.Component):
                 m.d.sync += plane.eq(0)
             with m.If(slot == config.chain - 1):
                 m.d.sync += valid.eq(0)
-        with m.If(self.step.last):
+        with m.If(step.last):
             m.d.sync += [
                 valid.eq(1), slot.eq(0), plane.eq(0), here.eq(place), pointer.eq(following),
                 following.eq(following + config.chain),

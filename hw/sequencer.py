@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arch import timing
 from hw.arch.config import INSTRUCTION_BITS, Config
-from hw.arch.isa import OPCODE_WIDTH, OPCODES, Code, Conv, Fault, Pack, Source, Target, Walk
+from hw.arch.isa import OPCODE_WIDTH, OPCODES, Code, Conv, Fault, Pack, Source, Target, Walk, ceilings
 from hw.arch.packed import Packed, fields_of, used_bits
 from hw.interfaces import status_layout
 from hw.layouts import CODE_BITS, code_layout, layout_of
@@ -14,16 +14,17 @@ from hw.layouts import CODE_BITS, code_layout, layout_of
 SETUPS = (Source, Walk, Target)
 
 
-def legal(word, cls: type[Packed]):
+def legal(word, cls: type[Packed], config: Config):
     """Whether the operand bits of an instruction word decode: fields in range, unused bits zero."""
     operands, checks, offset = word[OPCODE_WIDTH:], [], 0
-    for _, spec in fields_of(cls):
+    for name, spec in fields_of(cls):
         field = operands[offset : offset + spec["width"]]
         offset += spec["width"]
         if spec["low"] > 0:
             checks.append(field >= spec["low"])
-        if not spec["signed"] and spec["high"] < (1 << spec["width"]) - 1:
-            checks.append(field <= spec["high"])
+        high = min(spec["high"], ceilings(config).get((cls, name), spec["high"]))
+        if not spec["signed"] and high < (1 << spec["width"]) - 1:
+            checks.append(field <= high)
     checks.append(operands[offset:] == 0)
     return Cat(checks).all()
 
@@ -65,7 +66,10 @@ class Sequencer(wiring.Component):
         here = Signal.like(counter)
         present = Signal(len(SETUPS) + 2)  # set-up registers written in this frame: SETUPS, then both code halves
         groups, wait = Signal(8), Signal(range(timing.halt(config) + 1))
+        word = Signal.like(self.word)
+        decodes = {opcode: Signal(name=f"decodes_{opcode.name.lower()}") for opcode in OPCODES}
         m.d.comb += self.address.eq(counter)
+        m.d.sync += [word.eq(self.word), *(flag.eq(legal(self.word, OPCODES[op], config)) for op, flag in decodes.items())]
         m.d.sync += groups.eq(groups + self.group - self.group_done)
         with m.If(status.busy):
             m.d.sync += status.cycles.eq(status.cycles + 1)
@@ -82,12 +86,14 @@ class Sequencer(wiring.Component):
                     m.next = "Fetch"
             with m.State("Fetch"):
                 m.d.sync += here.eq(counter)
-                m.next = "Decode"
+                m.next = "Check"
                 with m.If(counter == config.program_depth):
                     halt(Fault.OVERRUN, counter)
+            with m.State("Check"):  # the word and its checks are registered
+                m.next = "Decode"
             with m.State("Decode"):
                 m.d.sync += counter.eq(counter + 1)
-                self._decode(m, present, lambda: halt(Fault.ILLEGAL, here))
+                self._decode(m, word, decodes, present, lambda: halt(Fault.ILLEGAL, here))
             with m.State("Prepare"):
                 m.d.comb += self.prepare.eq(1)
                 m.next = "Settle"
@@ -119,10 +125,9 @@ class Sequencer(wiring.Component):
         self._period(m)
         return m
 
-    def _decode(self, m, present, illegal):
+    def _decode(self, m, word, decodes, present, illegal):
         """Store a set-up instruction, or start what the instruction asks for."""
-        word, status = self.word, self.status
-        operands = word[OPCODE_WIDTH:]
+        status, operands = self.status, word[OPCODE_WIDTH:]
         registers = {Source: self.source, Walk: self.walk, Target: self.target, Conv: self.conv, Pack: self.pack}
         view = data.View(layout_of(Conv), operands[: used_bits(Conv)])
         to_run = {cls: present.bit_select(n, 1) for n, cls in enumerate(SETUPS)}
@@ -132,13 +137,14 @@ class Sequencer(wiring.Component):
         with m.Switch(word[:OPCODE_WIDTH]):
             for opcode, cls in OPCODES.items():
                 with m.Case(opcode):
-                    accepted = legal(word, cls)
+                    accepted = legal(word, cls, self._config)
+                    ready = 1
                     if cls is Conv:
-                        accepted &= to_run[Source] & to_run[Walk] & ((view.levels == 0) | written)
-                        accepted &= (view.levels == 0) | (view.target_groups != 0)
+                        ready = to_run[Source] & to_run[Walk] & (
+                            (view.levels == 0) | (written & (view.target_groups != 0)))
                     elif cls is Pack:
-                        accepted &= to_run[Target]
-                    with m.If(~accepted):
+                        ready = to_run[Target]
+                    with m.If(~(decodes[opcode] & ready)):
                         illegal()
                     with m.Else():
                         if cls in registers:

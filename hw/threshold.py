@@ -17,7 +17,7 @@ class Threshold(wiring.Component):
 
     Members
     -------
-    final : sums in channel order, at least M cycles apart; they are kept until `compare.load`
+    final : sums in channel order, all channels between two `compare.load`
     compare, threshold : commands, and the threshold of the channel at the head
     levels : of the chain's channels, from the cycle after `compare.done` until the next one
     head : the oldest sum loaded; `pop` moves to the next
@@ -34,15 +34,18 @@ class Threshold(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bits = len(self.head)
-        held, loaded = Signal(bits * self._channels), Signal(bits * self._channels)
-        with m.If(self.final.valid):
-            m.d.sync += held.eq(Cat(held, self.final.value)[bits:])
+
+        # Two shift registers take turns: one fills while the other is compared. No value is ever copied.
+        filling = Signal()
         with m.If(self.compare.load):
-            m.d.sync += loaded.eq(held)
-        with m.Elif(self.compare.next | self.pop):
-            m.d.sync += loaded.eq(loaded >> bits)
-        m.d.comb += self.head.eq(loaded[:bits])
+            m.d.sync += filling.eq(~filling)
+        heads = []
+        for side in range(2):
+            cells = [Signal.like(self.head, name=f"sum{side}_{n}") for n in range(self._channels)]
+            with m.If(Mux(filling == side, self.final.valid, self.compare.next | self.pop)):
+                m.d.sync += [later.eq(cell) for later, cell in zip(cells, [*cells[1:], self.final.value], strict=True)]
+            heads.append(cells[0])
+        m.d.comb += self.head.eq(Mux(filling, heads[0], heads[1]))
 
         level, counted = Signal(LEVEL_BITS), Signal(LEVEL_BITS)
         collected = Signal(LEVEL_BITS * self._channels)

@@ -82,9 +82,9 @@ class Config:
     program_depth: int = _u(2, 4096, "instructions", 64)
     result_depth: int = _u(2, 65536, "integer results of one frame", 256)
     image_depth: int = _u(2, 65536, "bytes of the image line buffer", 2048)
-    accumulator_bits: int = _u(4, 24, "bits of a popcount accumulator", 16)
-    coefficient_bits: int = _u(2, 24, "bits of a signed coefficient", 16)
-    sum_bits: int = _u(8, 48, "bits of a signed sum and of a threshold", 32)
+    accumulator_bits: int = _u(4, 24, "bits of a popcount accumulator", 14)
+    coefficient_bits: int = _u(2, 24, "bits of a signed coefficient", 12)
+    sum_bits: int = _u(8, 48, "bits of a signed sum and of a threshold", 28)
     clock_hz: int = _u(1_000_000, 1_000_000_000, "core clock in Hz", 25_000_000)
 
     def __post_init__(self) -> None:
@@ -196,13 +196,13 @@ PRESETS: dict[str, Config] = {
     "small-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=32, chain=4),
     # 4,096 MAC/cycle: Artix-7 35T class.
     "medium": Config(
-        row_lanes=16, column_lanes=4, word=64, chain=4, weight_depth=1024, activation_depth=1024, threshold_depth=1024,
-        coefficient_depth=512, accumulator_bits=14, coefficient_bits=12, sum_bits=28, clock_hz=100_000_000,
+        row_lanes=16, column_lanes=4, word=64, chain=8, weight_depth=1024, activation_depth=1024,
+        threshold_depth=1024, coefficient_depth=512, clock_hz=100_000_000,
     ),
     # 16,384 MAC/cycle: Artix-7 100T class.
     "large": Config(
-        row_lanes=32, column_lanes=8, word=64, chain=8, weight_depth=1024, activation_depth=1024, threshold_depth=1024,
-        coefficient_depth=512, accumulator_bits=14, coefficient_bits=12, sum_bits=28, clock_hz=100_000_000,
+        row_lanes=32, column_lanes=8, word=64, chain=8, weight_depth=1024, activation_depth=1024,
+        threshold_depth=1024, coefficient_depth=512, clock_hz=100_000_000,
     ),
 }
 

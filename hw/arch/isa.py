@@ -5,7 +5,9 @@ then `Conv`, which runs it. A set-up instruction holds until the next one of its
 stream into bit planes; `End` closes the frame. Instructions are `INSTRUCTION_BITS` wide, opcode in the low four
 bits, unused bits zero. Opcode 0 is illegal, so erased memory never runs.
 
-Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`.
+Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`. Address sums are kept
+modulo 2^ADDRESS_BITS, origins of lanes modulo 2^ORIGIN_BITS, shifts to a phase modulo 2^SHIFT_BITS and the channel
+word of a row group modulo 2^CHANNEL_WORD_BITS; a tensor that fits its memory never gets there.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .config import INSTRUCTION_BITS, TAP_BITS
+from .config import INSTRUCTION_BITS, TAP_BITS, Config
 from .packed import FieldError, Packed, bits, used_bits
+
+ADDRESS_BITS, ORIGIN_BITS, SHIFT_BITS, CHANNEL_WORD_BITS = 18, 13, 16, 8
 
 
 class Opcode(IntEnum):
@@ -195,10 +199,22 @@ def encode(instruction: Packed) -> int:
     return OPCODE_OF[type(instruction)] | instruction.pack() << OPCODE_WIDTH
 
 
-def decode(word: int) -> Packed:
-    """Inverse of `encode`; `FieldError` for a word that the hardware would reject as ILLEGAL or RANGE."""
+def ceilings(config: Config) -> dict[tuple[type[Packed], str], int]:
+    """Highest legal values of the fields whose range depends on the configuration."""
+    return {(Source, "tail_bits"): config.word, (Target, "pitch_banks"): config.pixel_lanes - 1}
+
+
+def decode(word: int, config: Config | None = None) -> Packed:
+    """Inverse of `encode`; `FieldError` for a word that the hardware of `config` would reject as ILLEGAL.
+
+    Without a configuration, fields may have any value that fits some configuration.
+    """
     try:
         cls = OPCODES[Opcode(word & ((1 << OPCODE_WIDTH) - 1))]
     except (KeyError, ValueError):
         raise FieldError(f"instruction opcode must be one of {[int(o) for o in OPCODES]}, not {word & 15}") from None
-    return cls.unpack(word >> OPCODE_WIDTH)
+    instruction = cls.unpack(word >> OPCODE_WIDTH)
+    for (owner, name), high in ceilings(config).items() if config else ():
+        if owner is cls and getattr(instruction, name) > high:
+            raise FieldError(f"{cls.__name__}.{name} must be at most {high}, not {getattr(instruction, name)}")
+    return instruction

@@ -10,11 +10,11 @@ from __future__ import annotations
 from .config import IMAGE_PLANES, Config
 from .isa import Conv, Pack, Source, Walk
 
-FETCH = 2  # read and decode one instruction
+FETCH = 3  # read, check and decode one instruction
 END = FETCH
 FEED = 6  # an issued word to column 0's operands
-DRAIN = 3  # operands to the first drain slot: count, accumulate, load
-COMBINE = 6  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
+DRAIN = 4  # operands to the first drain slot: count in two cycles, accumulate, load
+COMBINE = 7  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
 COMPARE = 3  # last finished sum to the first threshold compared, and last one compared to levels
 STORE = 3  # levels to the activation memory
 
@@ -63,8 +63,8 @@ def conv_cycles(config: Config, conv: Conv, walk: Walk, source: Source) -> int:
 
 def pack_cycles(config: Config, pack: Pack) -> int:
     """Cycles of `Pack` from its fetch to the next fetch, when no byte is late."""
-    used_rows = (pack.rows - pack.window_rows) // pack.stride + 1
-    windows = used_rows * ((pack.columns - pack.window_columns) // pack.stride + 1)
+    used_rows = max(0, (pack.rows - pack.window_rows) // pack.stride + 1)
+    windows = used_rows * max(0, (pack.columns - pack.window_columns) // pack.stride + 1)
     pixels = pack.rows * pack.columns * (pack.channels + 1)
     pushes = used_rows * pack.columns * (pack.window_rows * pack.channels + 1)
     return FETCH + 2 + pixels + pushes + windows * -(-IMAGE_PLANES // config.N)

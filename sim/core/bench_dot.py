@@ -2,6 +2,7 @@
 
 import cocotb
 
+from hw.arch import timing
 from hw.arch.config import Config
 from sim.helpers import cycles, generator, settings, start
 
@@ -10,26 +11,26 @@ INPUTS = ("weight", "activation", "enable", "clear", "shift", "load", "below")
 
 @cocotb.test()
 async def random_words(dut):
-    """Every accumulator value, seen through `load` two cycles after its operands."""
+    """Every accumulator value, seen through `load` in the declared cycle."""
     config, rng = Config.from_json(str(settings()["config"])), generator()
     mask = (1 << config.accumulator_bits) - 1
     await start(dut, **dict.fromkeys(INPUTS, 0))
-    accumulator, delayed = 0, [(0, 0), (0, 0)]  # (clear, shift) of the last two operands
-    values = [None, None, None]
+    accumulator, values = 0, []
+    commands = [(0, 0, 0)] * 3  # (enable, clear, shift) of the operands before
     for step in range(int(settings()["steps"])):
         clear, shift, enable = int(step == 0 or rng.random() < 0.1), int(rng.random() < 0.2), int(rng.random() < 0.8)
         weight, activation = (rng.choice((0, (1 << config.word) - 1, rng.getrandbits(config.word))) for _ in range(2))
-        dut.weight.value, dut.activation.value, dut.enable.value = weight, activation, enable
-        dut.clear.value, dut.shift.value = delayed[-1]
-        delayed = [delayed[-1], (clear, shift)]
-        dut.load.value = 1
+        dut.weight.value, dut.activation.value, dut.load.value = weight, activation, 1
+        dut.enable.value = commands[-1][0]
+        dut.clear.value, dut.shift.value = commands[-2][1:]
+        commands.append((enable, clear, shift))
         await cycles(dut, 1)
         count = (~(weight ^ activation) & (1 << config.word) - 1).bit_count() if enable else 0
         kept = 0 if clear else accumulator << config.N if shift else accumulator
         accumulator = kept + count & mask
         values.append(accumulator)
-        if values[-3] is not None:
-            assert int(dut.value.value) == values[-3], f"step {step}"
+        if step >= timing.DRAIN - 1:
+            assert int(dut.value.value) == values[step - timing.DRAIN + 1], f"step {step}"
     dut.load.value = 0
     for _ in range(20):
         below = rng.getrandbits(config.accumulator_bits)
