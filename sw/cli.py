@@ -15,7 +15,7 @@ from sw import commands, demo
 from sw.compiler import CompileError
 from sw.errors import AbacusError, DeviceError, LinkError
 
-_LINKS = "emu:[PRESET], sim:[PRESET] or uart:DEVICE[?baud=N]"
+_LINKS = "emu:[PRESET], sim:[PRESET], uart:DEVICE[?baud=N] or tcp:HOST:PORT"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,28 +1,39 @@
-"""A session with a device over a link: moves the bytes of `protocol.Session` and turns failures into exceptions."""
+"""A session with a device over a link: moves the bytes of `session.Session` and turns failures into exceptions."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NoReturn, Protocol, Self, TypeVar
+from collections.abc import Callable, Iterable
+from typing import NoReturn, Protocol
 
 from hw.arch import wire
-from hw.arch.wire import Error, Hello, Refusal, Type
-from sw.errors import DeviceError, DeviceReset, Mismatch, NoReply, Refused
+from hw.arch.wire import Hello, Refusal, Type
+from sw.errors import DeviceReset, Mismatch, NoReply
 from sw.link import Link
-from sw.protocol import Counters, Session
+from sw.messages import Request, refused, unpack
+from sw.session import Counters, Session
 
 _SMALLEST_PAYLOAD = 128  # holds an address and the widest memory word of any sensible configuration
 
 
-class _Unpackable(Protocol):
-    @classmethod
-    def unpack(cls, data: bytes) -> Self: ...
+class Talk(Protocol):
+    """What is said to the device: requests as replies make them possible. `batch.Batch` is one."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to say or to hear."""
 
-P = TypeVar("P", bound=_Unpackable)
+    @property
+    def wake(self) -> float:
+        """When to call `ask` although no reply came."""
+
+    def ask(self, now: float) -> Request | None:
+        """The next request, if there is any now."""
+
+    def hear(self, payload: bytes, refusal: Refusal | None, now: float) -> None:
+        """The reply to the oldest request that was not heard of yet."""
 
 
 class Connection:
@@ -72,6 +83,8 @@ class Connection:
         except Mismatch:
             self.drop()
             raise
+        assert self._session is not None
+        self._session.credit = hello.receive_buffer
         self._hello = hello
         self.call(Type.RESET)
         return hello
@@ -92,69 +105,69 @@ class Connection:
         (reply,) = self.exchange([(kind, payload)])
         return reply
 
-    def exchange(self, requests: Iterable[tuple[Type, bytes]]) -> Iterator[bytes]:
-        """Replies to `requests`, in order, with as many in flight as the window allows.
+    def exchange(self, requests: Iterable[Request], heard: Callable[[bytes], None] | None = None) -> list[bytes]:
+        """Replies to `requests`, in order; `heard` is called with each as it comes. Raises as `drive`."""
+        talk = _List(self.name, requests, heard)
+        self.drive(talk)
+        return talk.replies
 
-        Raises `LinkError`, `NoReply`, `Refused`, `DeviceReset`.
+    def drive(self, talk: Talk) -> None:
+        """Carry on until the talk is finished, with as much in flight as device and window allow.
+
+        Raises `LinkError`, `NoReply`, `DeviceReset` and what the talk raises; the session is then over.
         """
         if self._session is None or self._hello is None:
             self.connect()
-        session = self._session
-        assert session is not None
-        finished = False
+        assert self._session is not None
         try:
-            yield from self._converse(session, requests)
-            finished = True
+            self._converse(self._session, talk)
         except NoReply as error:
             self._explain(error)
-        finally:
-            if not finished and session is self._session:
-                self.drop()
-
-    def unpack(self, kind: type[P], payload: bytes) -> P:
-        """A payload as a structure of `hw.arch.wire`; `DeviceError` if it is none."""
-        try:
-            return kind.unpack(payload)
-        except ValueError as error:
-            raise DeviceError(f"{self.name} does not speak the protocol: {error}") from None
+        except BaseException:
+            self.drop()
+            raise
 
     def _greet(self, retries: int) -> Hello:
         """Open a session under a random number, so that nothing said in an earlier one fits it."""
         self.drop()
-        session = Session(secrets.randbits(16), self._window, self._timeout, retries, self.counters)
+        rate = self._link.bytes_per_second
+        session = Session(
+            secrets.randbits(16), self._window, self._timeout, retries, rate=rate, counters=self.counters)
         self._session = session
+        talk = _List(self.name, [(Type.HELLO, b"")])
         try:
-            (reply,) = self._converse(session, [(Type.HELLO, b"")])
-            if not reply:
+            self._converse(session, talk)
+            if not talk.replies[0]:
                 raise NoReply("it only repeats what it is sent, as a port without a device may")
-            return self.unpack(Hello, reply)
+            return unpack(self.name, Hello, talk.replies[0])
         except BaseException as error:
             self.drop()
             if isinstance(error, NoReply):
                 raise NoReply(f"{self.name} does not answer: {error}") from None
             raise
 
-    def _converse(self, session: Session, requests: Iterable[tuple[Type, bytes]]) -> Iterator[bytes]:
-        """Keep the window filled and yield payloads as they come."""
-        pending, asked = iter(requests), deque[Type]()
-        upcoming = next(pending, None)
-        received = b""
-        while upcoming or session.in_flight:
-            while upcoming and session.ready(upcoming[0]):
-                session.submit(*upcoming, now=time.monotonic())
-                asked.append(upcoming[0])
-                upcoming = next(pending, None)
-            output, replies = session.step(received, time.monotonic())
+    def _converse(self, session: Session, talk: Talk) -> None:
+        """Keep the window filled and pass replies on as they come."""
+        received, upcoming = b"", None
+        while True:
+            now = time.monotonic()
+            while (upcoming or session.ready(Type.PING)) and (upcoming := upcoming or talk.ask(now)):
+                if not session.ready(upcoming[0], len(upcoming[1])):
+                    break
+                session.submit(*upcoming, now=now)
+                upcoming = None
+            output, replies = session.step(received, now)
             received = b""
             if output:
                 self._link.send(output)
             for reply in replies:
-                kind = asked.popleft()
-                if reply.type == Type.ERROR:
-                    self._raise_refusal(kind, reply.payload)
-                yield reply.payload
-            if not replies and session.deadline is not None:
-                received = self._link.receive(max(0.0, session.deadline - time.monotonic()))
+                refusal = unpack(self.name, Refusal, reply.payload) if reply.type == Type.ERROR else None
+                talk.hear(reply.payload, refusal, now)
+            if talk.finished and not session.in_flight:
+                return
+            if not replies:
+                wake = min(talk.wake, float("inf") if session.deadline is None else session.deadline)
+                received = self._link.receive(max(0.0, wake - time.monotonic()))
 
     def _explain(self, error: NoReply) -> NoReturn:
         """The device answers no longer: find out whether it was reset, and say so."""
@@ -165,10 +178,38 @@ class Connection:
             raise DeviceReset(f"{self.name} was reset and lost its program: load it again") from None
         raise NoReply(f"{self.name} answers HELLO, but {error}") from None
 
-    def _raise_refusal(self, kind: Type, payload: bytes) -> NoReturn:
-        refusal = self.unpack(Refusal, payload)
-        reason = {int(error): error.name for error in Error}.get(refusal.error, f"error {refusal.error}")
-        raise Refused(f"{self.name} refused {kind.name}: {reason} (detail {refusal.detail})", refusal)
+
+class _List:
+    """A talk that is a list of requests."""
+
+    def __init__(
+        self, name: str, requests: Iterable[Request], heard: Callable[[bytes], None] | None = None
+    ) -> None:
+        self.replies: list[bytes] = []
+        self.wake = float("inf")
+        self._name, self._heard = name, heard
+        self._asked: deque[Request] = deque()
+        self._requests = iter(requests)
+        self._next = next(self._requests, None)
+
+    @property
+    def finished(self) -> bool:
+        return self._next is None and not self._asked
+
+    def ask(self, now: float) -> Request | None:
+        request = self._next
+        if request is not None:
+            self._asked.append(request)
+            self._next = next(self._requests, None)
+        return request
+
+    def hear(self, payload: bytes, refusal: Refusal | None, now: float) -> None:
+        kind, _ = self._asked.popleft()
+        if refusal is not None:
+            raise refused(self._name, kind, refusal)
+        self.replies.append(payload)
+        if self._heard:
+            self._heard(payload)
 
 
 def _check_identity(name: str, hello: Hello) -> None:
@@ -179,3 +220,5 @@ def _check_identity(name: str, hello: Hello) -> None:
             f"{name} must take payloads of {_SMALLEST_PAYLOAD} bytes and buffer image bytes, "
             f"not {hello.max_payload} and {hello.image_fifo}"
         )
+    if hello.receive_buffer < wire.MAX_FRAME:
+        raise Mismatch(f"{name} must buffer a frame of {wire.MAX_FRAME} bytes, not {hello.receive_buffer}")

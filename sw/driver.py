@@ -11,26 +11,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 
 from hw.arch import wire
-from hw.arch.config import PRESETS, Space
-from hw.arch.isa import Fault
+from hw.arch.config import PRESETS, Config, Space
 from hw.arch.wire import Address, Hello, Status, Type
+from sw import receipt
+from sw.batch import Batch
 from sw.compiler import Program
 from sw.connection import Connection
-from sw.errors import DeviceError, Faulted, ImageError, Mismatch
+from sw.errors import DeviceError, ImageError, Mismatch
 from sw.link import Link
-from sw.protocol import Counters
+from sw.messages import read_requests, unpack, unpack_words
+from sw.session import Counters
 
 Progress = Callable[[int, int], None]  # (done, total): bytes while loading, images while inferring
 
-_SLOWEST_CORE_HZ = 10_000  # a simulated one; bounds how long a frame may take
-_FRAME_SECONDS = 60.0
-_LONGEST_POLL = 0.02
-_SMALLEST_CHUNK = 256  # bytes of image worth a frame of their own
+_WRITE_PAYLOAD = 512  # bytes: on a bad line, long frames are lost too often
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,18 @@ class Accelerator:
     Parameters
     ----------
     link : Link, closed together with the driver
-    window : int, 1..wire.WINDOW, requests in flight; more than 1 only where the device buffers as many frames
+    window : int, 1..wire.WINDOW, requests in flight, as long as the device has room for them
     timeout : float or None, seconds to wait for a reply; None takes the link's
-    retries : int, how often an unanswered request is repeated
+    retries : int, `NoReply` comes after 1 + `retries` timeouts
 
     Every method raises `LinkError` when the link is gone, `NoReply` when the device is silent or sends garbage,
     `Mismatch` when it is of another design, and `DeviceReset` when it lost its memories since the last call; `load`
     is then all it takes.
     """
 
-    def __init__(self, link: Link, *, window: int = 1, timeout: float | None = None, retries: int = 4) -> None:
+    def __init__(
+        self, link: Link, *, window: int = wire.WINDOW, timeout: float | None = None, retries: int = 4
+    ) -> None:
         self._connection = Connection(link, window, link.timeout if timeout is None else timeout, retries)
         self._program: Program | None = None
         self._loaded: tuple[int, bytes] | None = None  # epoch and digest of what the device holds
@@ -97,7 +98,7 @@ class Accelerator:
 
     def status(self) -> Status:
         """State of the core and the link, as the device sees it."""
-        return self._connection.unpack(Status, self._connection.call(Type.STATUS))
+        return unpack(self._connection.name, Status, self._connection.call(Type.STATUS))
 
     def stats(self) -> Stats:
         """Counters of driver and device."""
@@ -107,6 +108,7 @@ class Accelerator:
     def load(self, program: Program, progress: Progress | None = None) -> bool:
         """Make the device hold `program`; False if it already did, so that nothing was sent.
 
+        The device keeps a receipt of what was loaded completely (`sw.receipt`), so this is true across processes too.
         Raises `Mismatch` before anything is written when the device has another configuration.
         """
         hello = self._connection.hello
@@ -115,18 +117,15 @@ class Accelerator:
                 f"program needs a device of configuration {_configuration(program.config.digest)}, "
                 f"but the {self._connection.name} has {_configuration(hello.digest)}"
             )
-        frames = list(_write_frames(program, min(hello.max_payload, wire.MAX_PAYLOAD)))
+        frames = list(_write_frames(program, min(hello.max_payload, _WRITE_PAYLOAD)))
         identity = hello.epoch, hashlib.blake2b(b"".join(frames), digest_size=16).digest()
         self._program = program
-        if self._loaded == identity:
+        if self._loaded == identity or self._holds(program, identity):
+            self._loaded = identity
             return False
         self._loaded = None
-        done, total = 0, sum(len(frame) for frame in frames)
-        replies = self._connection.exchange((Type.WRITE, frame) for frame in frames)
-        for frame, _ in zip(frames, replies, strict=True):
-            done += len(frame)
-            if progress:
-                progress(done, total)
+        before, after = receipt.writes(program, *identity)
+        self._write([*before, *frames, *after], progress)
         self._loaded = identity
         return True
 
@@ -144,123 +143,68 @@ class Accelerator:
             raise DeviceError(f"{self._connection.name} does not hold the program any more: load it again")
         images = np.asarray(images)
         _check_images(images, program)
-        start = time.monotonic()
-        try:
-            return self._infer(images, program, _Upload(images, program, hello), progress)
-        except BaseException:
-            # Image bytes may be left in the device; the RESET of the next session removes them.
-            self._connection.drop()
-            raise
-        finally:
-            self._seconds += time.monotonic() - start
-
-    def _infer(self, images: np.ndarray, program: Program, upload: _Upload, progress: Progress | None) -> np.ndarray:
         logits = np.zeros((len(images), len(program.bias)), np.int64)
-        status = self.status()
-        upload.credit = status.image_free
-        for index in range(len(images)):
-            # With its image in the device, a frame takes exactly the predicted cycles.
-            self._feed(upload, images=index + 1)
-            # A repeated READ must find the results it asked for, so RUN waits until they have arrived.
-            self._connection.call(Type.RUN)
-            status = self._await_frame(upload, status.frames, program)
-            logits[index] = program.logits(self._read(Space.RESULTS, program.result_words, program))
-            self._frames, self._cycles = self._frames + 1, self._cycles + status.cycles
+
+        def done(index: int, values: np.ndarray) -> None:
+            logits[index] = values
             if progress:
                 progress(index + 1, len(images))
+
+        start, batch = time.monotonic(), Batch(images, program, hello, self._connection.name, done)
+        try:
+            # If it fails, image bytes may be left in the device; the RESET of the next session removes them.
+            self._connection.drive(batch)
+        finally:
+            self._frames, self._cycles = self._frames + batch.frames, self._cycles + batch.cycles
+            self._seconds += time.monotonic() - start
         return logits
 
-    def _await_frame(self, upload: _Upload, frames: int, program: Program) -> Status:
-        """Feed images until the running frame is done; its final status. `frames` were finished before it."""
-        limit = _FRAME_SECONDS + program.predicted_cycles / _SLOWEST_CORE_HZ
-        deadline, pause = time.monotonic() + limit, 0.0005
-        while True:
-            moved = self._feed(upload, images=upload.total)
-            status = self.status()
-            if status.fault:
-                self._raise_fault(status)
-            if not status.busy and status.frames != frames:
-                return status
-            if not status.busy:
-                raise DeviceError(f"{self._connection.name} stopped without finishing the frame")
-            if moved:
-                deadline = time.monotonic() + limit
-            elif time.monotonic() > deadline:
-                raise DeviceError(f"{self._connection.name} did not finish a frame within {limit:.0f} s")
-            upload.credit = status.image_free
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_POLL)
+    def read(self, space: Space, bank: int, first: int, count: int, config: Config) -> list[int]:
+        """Words of a readable memory of a device of that configuration. `Refused` outside it."""
+        requests = read_requests(config, space, count, self._connection.hello, bank, first)
+        replies = self._connection.exchange(requests)
+        pieces = [unpack_words(self._connection.name, config, space, asked, reply)
+                  for (_, asked), reply in zip(requests, replies, strict=True)]
+        return [word for piece in pieces for word in piece]
 
-    def _feed(self, upload: _Upload, images: int) -> bool:
-        """Send as much of the first `images` images as the device has room for; whether that was anything."""
-        moved = False
-        while upload.sent < images and (chunk := upload.take()):
-            reply = self._connection.call(Type.IMAGE, chunk)
-            if len(reply) != 2:
-                raise DeviceError(f"{self._connection.name} must answer IMAGE with 2 bytes, not {len(reply)}")
-            upload.credit, moved = int.from_bytes(reply, "little"), True
-        return moved
+    def clear(self, space: Space, config: Config) -> None:
+        """Fill a memory with zeros; a program that is loaded is gone."""
+        self._loaded = None
+        memory = config.memories[space]
+        zeros = np.zeros((memory.depth, memory.bytes_per_word), np.uint8)
+        room = min(self._connection.hello.max_payload, _WRITE_PAYLOAD)
+        self._write([frame for bank in range(memory.banks) for frame in _bank_frames(space, bank, zeros, room)])
 
-    def _raise_fault(self, status: Status) -> NoReturn:
-        name = {int(fault): fault.name for fault in Fault}.get(status.fault, str(status.fault))
-        raise Faulted(
-            f"{self._connection.name} stopped with fault {name} at instruction {status.fault_address}",
-            status.fault, status.fault_address,
-        )
+    def _holds(self, program: Program, identity: tuple[int, bytes]) -> bool:
+        """Whether the device has the receipt for that load."""
+        place = receipt.place(program)
+        return place is not None and receipt.words(program, *identity) == self.read(
+            Space.RESULTS, 0, place.start, len(place), program.config)
 
-    def _read(self, space: Space, count: int, program: Program) -> list[int]:
-        """The first `count` words of a memory of one bank."""
-        size = program.config.memories[space].bytes_per_word
-        step = min(self._connection.hello.max_payload, wire.MAX_PAYLOAD) // size
-        pieces = [(first, min(step, count - first)) for first in range(0, count, step)]
-        requests = [(Type.READ, Address(space, 0, first).pack() + n.to_bytes(2, "little")) for first, n in pieces]
-        words: list[int] = []
-        for (_, n), data in zip(pieces, self._connection.exchange(requests), strict=True):
-            if len(data) != n * size:
-                raise DeviceError(f"{self._connection.name} must answer READ with {n * size} bytes, not {len(data)}")
-            words += [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
-        return words
+    def _write(self, frames: list[bytes], progress: Progress | None = None) -> None:
+        sizes, total, done = iter(frames), sum(map(len, frames)), 0
 
+        def heard(_: bytes) -> None:
+            nonlocal done
+            done += len(next(sizes))
+            if progress:
+                progress(done, total)
 
-class _Upload:
-    """The image stream of a batch, cut into what the device has room for.
-
-    Members
-    -------
-    total : int, images
-    sent : int, images of which every byte has been taken
-    credit : int, bytes that the device can take now
-    """
-
-    def __init__(self, images: np.ndarray, program: Program, hello: Hello) -> None:
-        self.total = len(images)
-        self.sent = self.credit = 0
-        self._images = iter(images)
-        self._program = program
-        self._largest = min(hello.max_payload, wire.MAX_PAYLOAD)
-        self._smallest = min(_SMALLEST_CHUNK, hello.image_fifo)
-        self._rest = b""
-
-    def take(self) -> bytes:
-        """The next chunk; empty when all is sent or the device has too little room."""
-        if not self._rest:
-            self._rest = next((self._program.image_bytes(image) for image in self._images), b"")
-        if self.credit < min(self._smallest, len(self._rest)):
-            return b""
-        size = min(self.credit, self._largest)
-        chunk, self._rest = self._rest[:size], self._rest[size:]
-        self.sent += not self._rest
-        return chunk
+        self._connection.exchange(((Type.WRITE, frame) for frame in frames), heard)
 
 
 def _write_frames(program: Program, max_payload: int) -> Iterator[bytes]:
     """Payloads of WRITE that load a program; instructions come last, so that half a load never looks complete."""
     for space in sorted(program.memories, key=lambda space: space == Space.PROGRAM):
-        size = program.config.memories[space].bytes_per_word
-        step = (max_payload - Address.FORMAT.size) // size
         for bank, words in enumerate(program.memories[space]):
-            for first in range(0, len(words), step):
-                yield Address(space, bank, first).pack() + words[first : first + step].tobytes()
+            yield from _bank_frames(space, bank, words, max_payload)
+
+
+def _bank_frames(space: Space, bank: int, words: np.ndarray, max_payload: int) -> Iterator[bytes]:
+    """Payloads of WRITE that fill a bank from its start with uint8 [words, bytes per word]."""
+    step = (max_payload - Address.FORMAT.size) // words.shape[1]
+    for first in range(0, len(words), step):
+        yield Address(space, bank, first).pack() + words[first : first + step].tobytes()
 
 
 def _check_images(images: np.ndarray, program: Program) -> None:

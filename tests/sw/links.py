@@ -58,6 +58,7 @@ class Answering:
 
     name = "test"
     timeout = 0.01
+    bytes_per_second = None
 
     def __init__(self, answer: Callable[[Frame], bytes]) -> None:
         self._answer, self._arrived, self._deframer = answer, b"", Deframer()

@@ -236,7 +236,7 @@ def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments
 @pytest.mark.parametrize(("url", "message"), [
     ("uart:/dev/ttyUSB77", "serial port /dev/ttyUSB77 does not exist"),
     ("uart:images.npy", "serial port images.npy cannot be opened as a serial port"),
-    ("usb:1", "link must start with one of emu:, sim:, uart:, not 'usb:1'"),
+    ("usb:1", "link must start with one of emu:, sim:, uart:, tcp:, not 'usb:1'"),
     ("emu:small", "program needs a device of configuration .*tiny-2x2.*, but the device at emu: has .*small"),
 ])
 def test_bad_devices_are_one_sentence(capsys: pytest.CaptureFixture[str], url: str, message: str) -> None:

@@ -130,7 +130,8 @@ def test_refusals(host: Host, kind: int, payload: bytes, error: Error) -> None:
 def test_words_that_are_written_are_read(host: Host, space: Space) -> None:
     memory = MEMORIES[space]
     count = wire.words_per_frame(CONFIG, space)
-    words = random.Random(3).randbytes(memory.bytes_per_word * count)
+    size, rng = memory.bytes_per_word, random.Random(3)
+    words = b"".join(rng.getrandbits(memory.bits).to_bytes(size, "little") for _ in range(count))
     first = memory.depth - count
     assert host.ask(Type.WRITE, Address(space, memory.banks - 1, first).pack() + words) == b""
     assert host.ask(Type.READ, _read(space, memory.banks - 1, first, count)) == words

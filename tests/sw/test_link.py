@@ -16,7 +16,6 @@ import pytest
 import serial
 
 from hw.arch.config import ConfigError, preset
-from sw import link
 from sw.abcnet.reference import reference
 from sw.compiler import compile
 from sw.device import EmulatedDevice
@@ -86,7 +85,7 @@ def test_receive_waits_no_longer_than_told(board: Terminal) -> None:
 
 def test_a_port_has_one_owner(board: Terminal) -> None:
     first = open_link(f"uart:{board.path}")
-    with pytest.raises(LinkError, match=f"serial port {board.path} is in use by another program"):
+    with pytest.raises(LinkError, match=f"serial port {board.path} is in use by process {os.getpid()}"):
         open_link(f"uart:{board.path}")
     first.close()
     open_link(f"uart:{board.path}").close()
@@ -149,9 +148,9 @@ def test_a_port_that_takes_no_bytes(monkeypatch: pytest.MonkeyPatch, board: Term
 
 
 @pytest.mark.parametrize(("url", "message"), [
-    ("", "link must start with one of emu:, sim:, uart:, not ''"),
-    ("emu", "link must start with one of emu:, sim:, uart:, not 'emu'"),
-    ("pcie:0000:01:00.0", "link must start with one of emu:, sim:, uart:, not 'pcie:0000:01:00.0'"),
+    ("", "link must start with one of emu:, sim:, uart:, tcp:, not ''"),
+    ("emu", "link must start with one of emu:, sim:, uart:, tcp:, not 'emu'"),
+    ("pcie:0000:01:00.0", "link must start with one of emu:, sim:, uart:, tcp:, not 'pcie:0000:01:00.0'"),
     ("/dev/ttyUSB0", "link must start with one of"),
     ("uart:", "link uart: must name a serial port"),
     ("uart:/dev/x?speed=9600", 'link uart: has the options baud, not "speed"'),
@@ -243,6 +242,6 @@ def test_a_virtual_board_that_does_not_start(fake_board, script: str, message: s
 
 def test_a_virtual_board_that_takes_too_long(fake_board, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_board("import sys; print('wait', file=sys.stderr, flush=True); sys.stdin.read()")
-    monkeypatch.setattr(link, "BOARD_START_SECONDS", 0.5)
+    monkeypatch.setattr("sw.simulated_link.BOARD_START_SECONDS", 0.5)
     with pytest.raises(LinkError, match="virtual board did not start: (wait|it said nothing)"):
         open_link("sim:tiny")
