@@ -21,14 +21,19 @@ GROUP = 8  # bits of a partial count of the portable form
 Columns = dict[int, list[Value]]
 
 
-def lut(m: Module, function: Callable[..., int], inputs: Sequence[Value]) -> Signal:
-    """A LUT primitive that computes `function` of its inputs, each 0 or 1."""
-    count = len(inputs)
-    init = sum(function(*(row >> n & 1 for n in range(count))) << row for row in range(1 << count))
+def primitive(m: Module, init: int, inputs: Sequence[Value]) -> Signal:
+    """A LUT primitive: bit n of `init` is the output for the inputs that spell n, first input lowest."""
     output = Signal()
     ports = {f"i_I{n}": value for n, value in enumerate(inputs)}
-    m.submodules += Instance(f"LUT{count}", p_INIT=Const(init, 1 << count), **ports, o_O=output)
+    m.submodules += Instance(f"LUT{len(inputs)}", p_INIT=Const(init, 1 << len(inputs)), **ports, o_O=output)
     return output
+
+
+def lut(m: Module, function: Callable[..., int], inputs: Sequence[Value]) -> Signal:
+    """A LUT that computes `function` of its inputs, each 0 or 1."""
+    rows = range(1 << len(inputs))
+    init = sum(function(*(row >> n & 1 for n in range(len(inputs)))) << row for row in rows)
+    return primitive(m, init, inputs)
 
 
 def counter(m: Module, bits: Sequence[Value]) -> list[Value]:

@@ -1,0 +1,91 @@
+"""Counts and products in both forms, primitive and portable, against plain integers."""
+
+import random
+
+import pytest
+from amaranth.hdl import Array, Cat, Signal
+from amaranth.sim import Simulator
+
+from hw import multiply, popcount
+
+STEPS = 60
+
+
+def simulate(dut, bench):
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def modelled(m, init, inputs):
+    """What the primitive does, by its definition."""
+    output = Signal()
+    m.d.comb += output.eq(Array(init >> row & 1 for row in range(1 << len(inputs)))[Cat(inputs)])
+    return output
+
+
+@pytest.fixture(params=["portable", "primitives"])
+def form(request, monkeypatch):
+    monkeypatch.setattr(popcount, "has_lut6", lambda platform: request.param == "primitives")
+    monkeypatch.setattr(popcount, "primitive", modelled)
+
+
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 9, 16, 24, 64])
+def test_match_count(width):
+    rng, dut, ones = random.Random(width), popcount.MatchCount(width), (1 << width) - 1
+
+    async def bench(ctx):
+        expected = [0] * popcount.LATENCY
+        for step in range(STEPS):
+            a = rng.choice((0, ones, rng.getrandbits(width)))
+            b = rng.choice((a, ~a & ones, a ^ 1 << rng.randrange(width), rng.getrandbits(width)))
+            enable = rng.random() < 0.8
+            ctx.set(dut.a, a)
+            ctx.set(dut.b, b)
+            await ctx.tick()
+            ctx.set(dut.enable, enable)
+            expected.append((~(a ^ b) & ones).bit_count() if enable else 0)
+            if step:
+                assert ctx.get(dut.o) == expected[-popcount.LATENCY], step
+
+    simulate(dut, bench)
+
+
+def test_counters_conserve_their_bits():
+    """Every cell: outputs weighed by powers of two are the number of ones among the inputs."""
+    for count in range(2, 7):
+        inits = []
+        m = type("Recorder", (), {})()
+        original, popcount.primitive = popcount.primitive, lambda m, init, inputs: inits.append(init)
+        try:
+            popcount.counter(m, [Signal() for _ in range(count)])
+        finally:
+            popcount.primitive = original
+        for row in range(1 << count):
+            assert sum((init >> row & 1) << weight for weight, init in enumerate(inits)) == row.bit_count()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(2, 2), (3, 5), (8, 7), (15, 12), (17, 16)])
+def test_multiplier(a_bits, b_bits, hard, monkeypatch):
+    monkeypatch.setattr(multiply, "has_multipliers", lambda platform: hard)
+    rng, dut = random.Random(a_bits), multiply.Multiplier(a_bits, b_bits)
+
+    def pick(bits):
+        top = 1 << (bits - 1)
+        return rng.choice((-top, top - 1, 0, -1, rng.randrange(-top, top)))
+
+    async def bench(ctx):
+        products = []
+        for _ in range(20 * STEPS):
+            a, b = pick(a_bits), pick(b_bits)
+            ctx.set(dut.a, a)
+            ctx.set(dut.b, b)
+            products.append(a * b)
+            await ctx.tick()
+            if len(products) >= multiply.LATENCY:
+                assert ctx.get(dut.o) == products[-multiply.LATENCY]
+
+    simulate(dut, bench)
