@@ -1,0 +1,171 @@
+"""Lowering: layers of the graph become tasks, dense tap lists on tensors of bit planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hw.arch.config import IMAGE_PLANES, Config
+from hw.arch.isa import Pack, Padding
+from hw.arch.packed import FieldError
+from sw.compiler.program import CompileError
+from sw.graph import IMAGE, Graph
+from sw.graph import Conv as ConvNode
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One layer lowered to what the array does: a dense tap list on a source tensor.
+
+    `taps[q]` are the (dy, dx) of pool position q; `weights` has its taps in the same order.
+    """
+
+    node: ConvNode
+    source: str
+    weights: np.ndarray  # uint8 [m, co, taps, ci]
+    coefficients: np.ndarray  # int64 [co or 1, m, n], first planes most significant when fused
+    thresholds: np.ndarray | None
+    code: np.ndarray | None
+    bias: np.ndarray | None
+    fused: bool
+    stride: int  # input pixels per pooled output pixel
+    taps: tuple[tuple[tuple[int, int], ...], ...]
+    rows: int  # source rows
+    columns: int
+    out_rows: int
+    out_columns: int
+    macs: int
+    kernel: str
+
+    @property
+    def out_planes(self) -> int:
+        return 0 if self.code is None else self.code.shape[1]
+
+    @property
+    def planes(self) -> int:
+        return self.coefficients.shape[2]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How the image becomes bit planes: `Pack` and the tensor it makes."""
+
+    pack: Pack
+    channels: int
+    rows: int
+    columns: int
+    margin: int
+
+
+def image_intake(graph: Graph, config: Config) -> tuple[Intake, bool]:
+    """Pack whole kernel windows into words where they fit, else single pixels; True when windows are packed."""
+    readers = [layer for layer in graph.layers if layer.source == IMAGE]
+    if len(readers) != 1:
+        raise CompileError(f"graph {graph.name} must have one layer that reads the image, not {len(readers)}")
+    node, image = readers[0], graph.image
+    _, _, ci, kh, kw = node.weights.shape
+    if node.padding and node.pad != Padding.LOW:
+        raise CompileError(f"layer {node.name} reads the image, so its padding must be LOW, not {node.pad.name}")
+    rows, columns = image.rows + 2 * node.padding, image.columns + 2 * node.padding
+    windows = kh * kw * ci <= config.word and max(kh, kw) <= 15
+    window_rows, window_columns, stride = (kh, kw, node.stride) if windows else (1, 1, 1)
+    buffer = window_rows * columns * ci
+    if buffer > config.image_depth:
+        raise CompileError(
+            f"layer {node.name} needs {buffer} bytes of image line buffer, {buffer - config.image_depth} more than the "
+            f"{config.image_depth} of the configuration"
+        )
+    if not windows and ci > config.word:
+        raise CompileError(f"image channels must be at most {config.word}, the configuration's word, not {ci}")
+    pack = checked(node.name, lambda: Pack(rows, columns, ci, window_rows, window_columns, stride))
+    return Intake(
+        pack=pack, channels=window_rows * window_columns * ci, margin=node.padding,
+        rows=(rows - window_rows) // stride + 1, columns=(columns - window_columns) // stride + 1,
+    ), windows
+
+
+def _kernel(node: ConvNode) -> str:
+    """Kernel, stride and pool for people."""
+    kh, kw = node.weights.shape[3:]
+    stride = f" /{node.stride}" if node.stride > 1 else ""
+    return f"{kh}x{kw}{stride}" + (f", pool {node.pool}" if node.pool > 1 else "")
+
+
+def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -> Task:
+    """A layer on a tensor of bit planes of `shape` (rows, columns)."""
+    m, co, ci, kh, kw = node.weights.shape
+    rows, columns = shape
+    conv_rows = (rows + 2 * node.padding - kh) // node.stride + 1
+    conv_columns = (columns + 2 * node.padding - kw) // node.stride + 1
+    out_rows = (conv_rows - node.pool) // node.pool_stride + 1
+    out_columns = (conv_columns - node.pool) // node.pool_stride + 1
+    taps = tuple(
+        tuple((wy * node.stride + ky - node.padding, wx * node.stride + kx - node.padding)
+              for ky in range(kh) for kx in range(kw))
+        for wy in range(node.pool) for wx in range(node.pool)
+    )
+    coefficients = node.coefficients if node.coefficients.ndim == 3 else node.coefficients[None]
+    n = coefficients.shape[2]
+    binary = n > 1 and bool(np.all(coefficients[:, :, :-1] == 2 * coefficients[:, :, 1:]))
+    return Task(
+        node=node, source=source, weights=node.weights.transpose(0, 1, 3, 4, 2).reshape(m, co, kh * kw, ci),
+        coefficients=coefficients, thresholds=node.thresholds, code=node.code, bias=node.bias,
+        fused=binary and n % config.N == 0, stride=node.stride * node.pool_stride, taps=taps,
+        rows=rows, columns=columns, out_rows=out_rows, out_columns=out_columns,
+        macs=out_rows * out_columns * node.pool**2 * m * co * n * ci * kh * kw, kernel=_kernel(node),
+    )
+
+
+def lower_image(node: ConvNode, intake: Intake, windows: bool, config: Config) -> Task:
+    """The layer that reads the image: windows became channels, and planes a multiple of N.
+
+    Planes added in front are constantly -1; with weight sum W they add -coefficient*W, which moves the thresholds.
+    """
+    m, co, ci, kh, kw = node.weights.shape
+    inner = replace(node, padding=0)
+    if windows:
+        flat = node.weights.transpose(0, 1, 4, 3, 2).reshape(m, co, kh * kw * ci, 1, 1)
+        inner = replace(inner, weights=flat, stride=1)
+    task = lower(inner, (intake.rows, intake.columns), IMAGE, config)
+    last = task.coefficients[:, :, -1:]
+    if not np.array_equal(task.coefficients, last << np.arange(IMAGE_PLANES - 1, -1, -1)):
+        raise CompileError(f"layer {node.name} reads the image, so its coefficients must be a_i * 2^(7-j)")
+    planes = -(-IMAGE_PLANES // config.N) * config.N
+    extra = (1 << planes) - (1 << IMAGE_PLANES)
+    sums = 2 * node.weights.astype(np.int64).sum(axis=(2, 3, 4)) - ci * kh * kw  # [m, co]
+    shift = -extra * (last[:, :, 0] * sums.T).sum(axis=1)
+    return replace(
+        task, fused=True, kernel=_kernel(node), coefficients=last << np.arange(planes - 1, -1, -1),
+        thresholds=None if node.thresholds is None else node.thresholds + shift[:, None],
+        bias=None if node.bias is None else node.bias - shift,
+    )
+
+
+def checked(layer: str, make):  # type: ignore[no-untyped-def]
+    """Build an instruction; a field that outgrows the instruction set becomes a compile error of the layer."""
+    try:
+        return make()
+    except FieldError as error:
+        raise CompileError(f"layer {layer} does not fit the instruction set: {error}") from None
+
+
+def check_numbers(task: Task, config: Config) -> None:
+    """Refuse a layer whose accumulators, coefficients or sums could overflow; bounds hold for every input."""
+    name = task.node.name
+    k = task.weights.shape[2] * task.weights.shape[3]
+    groups = -(-task.planes // config.N)
+    count = k * (sum(1 << config.N * g for g in range(groups)) if task.fused else 1)
+    if count >> config.accumulator_bits:
+        raise CompileError(
+            f"layer {name} counts up to {count}, more than {config.accumulator_bits} accumulator bits hold")
+    used = task.coefficients[:, :, -config.N :] if task.fused else task.coefficients
+    if np.abs(used).max() >> (config.coefficient_bits - 1):
+        raise CompileError(
+            f"layer {name} has a coefficient of {np.abs(used).max()}, "
+            f"more than {config.coefficient_bits} signed bits hold"
+        )
+    bound = int(np.abs(task.coefficients).sum(axis=(1, 2)).max()) * k
+    limit = (1 << (config.sum_bits - 1)) - 1
+    if bound > limit:
+        raise CompileError(f"layer {name} sums up to {bound}, more than {config.sum_bits} signed bits hold")
