@@ -12,8 +12,8 @@ from .ring import Ring
 from .uart import RECEIVED
 
 CRC_BYTES = wire.CRC.size
-_AROUND = wire.HEADER.size + CRC_BYTES
 LENGTH_AT = 4  # offset of the length in the header
+FIRST = (1 << 16) - wire.HEADER.size - CRC_BYTES  # minus the bytes around the payload
 RING = 1 << wire.RECEIVE_BUFFER.bit_length()  # bytes, a power of two with room for the credits
 
 
@@ -43,10 +43,10 @@ class Checker(wiring.Component):
 
         write = Signal.like(ring.address)
         commit = Signal.like(ring.commit)
-        count = Signal(range(wire.MAX_FRAME + 2))  # bytes of the frame, one more than allowed at most
-        payload = Signal(16, init=(1 << 16) - _AROUND)  # bytes of payload, if the last four are the CRC
-        length, version, full = Signal(16), Signal(4), Signal()
-        byte, end, room, whole = Signal(), Signal(), ring.room, Signal()
+        payload = Signal(16, init=FIRST)  # bytes of payload so far, if the last four bytes were the CRC
+        length, version = Signal(16), Signal(4)
+        filled, long, full = Signal(), Signal(), Signal()  # largest size reached; exceeded; no room
+        byte, end, whole = Signal(), Signal(), Signal()
         m.d.comb += [
             byte.eq(self.i.valid & ~self.i.p.end),
             end.eq(self.i.valid & self.i.p.end),
@@ -55,27 +55,27 @@ class Checker(wiring.Component):
         ]
 
         with m.If(byte):
-            with m.Switch(count):
-                with m.Case(0):
+            with m.Switch(payload):
+                with m.Case(FIRST):
                     m.d.sync += version.eq(self.i.p.data[4:])
-                with m.Case(LENGTH_AT):
+                with m.Case(FIRST + LENGTH_AT):
                     m.d.sync += length[:8].eq(self.i.p.data)
-                with m.Case(LENGTH_AT + 1):
+                with m.Case(FIRST + LENGTH_AT + 1):
                     m.d.sync += length[8:].eq(self.i.p.data)
-            with m.If(count <= wire.MAX_FRAME):
-                m.d.sync += [count.eq(count + 1), payload.eq(payload + 1)]
-            with m.If(count < wire.MAX_FRAME):
-                m.d.comb += ring.write.eq(room)
-                m.d.sync += [write.eq(write + room), full.eq(full | ~room)]
+                with m.Case(wire.MAX_PAYLOAD - 1):
+                    m.d.sync += filled.eq(1)
+            m.d.sync += [payload.eq(payload + 1), long.eq(long | filled)]
+            with m.If(~filled):
+                m.d.comb += ring.write.eq(ring.room)
+                m.d.sync += [write.eq(write + ring.room), full.eq(full | ~ring.room)]
 
         m.d.comb += [
-            whole.eq(self.i.p.good & crc.match_detected & (version == wire.VERSION)
-                     & (count <= wire.MAX_FRAME) & (payload == length)),
+            whole.eq(self.i.p.good & crc.match_detected & (version == wire.VERSION) & ~long & (payload == length)),
             self.bad.eq(end & ~full & ~whole),
             self.overrun.eq(end & full),
         ]
         with m.If(end):
-            m.d.sync += [count.eq(0), payload.eq(-_AROUND), full.eq(0), write.eq(commit)]
+            m.d.sync += [payload.eq(FIRST), filled.eq(0), long.eq(0), full.eq(0), write.eq(commit)]
             with m.If(whole & ~full):
                 m.d.sync += [commit.eq(write - CRC_BYTES), write.eq(write - CRC_BYTES)]
         return m

@@ -27,7 +27,7 @@ class Ring(wiring.Component):
     commit : In                          address of the first byte that is not yet to be read; only moves forward, from
                                          the cycle after the bytes were stored on
     room : Out(1)                        `address` may be stored to, if it is `head` or was before
-    o : Out(stream.Signature(8))         one byte per cycle, four cycles after it was committed at the earliest
+    o : Out(stream.Signature(8))         one byte per cycle, five cycles after it was committed at the earliest
     """
 
     def __init__(self, depth: int):
@@ -47,19 +47,20 @@ class Ring(wiring.Component):
         wiring.connect(m, buffer.o, wiring.flipped(self.o))
         write, port = store.write_port(), store.read_port()
         read = Signal(len(self.head))  # address of the next byte to fetch
-        fetch = Signal()  # `buffer` is offered a byte: what the memory shows; it holds it while not enabled
+        fetch, shift = Signal(), Signal()
+        shown = Signal()  # the memory shows a byte, which goes to a register before any logic
         commit = Signal.like(read)
         m.d.sync += [
             write.en.eq(self.write), write.addr.eq(self.address), write.data.eq(self.data), commit.eq(self.commit),
         ]
         m.d.comb += [
-            fetch.eq((read != commit) & (~buffer.i.valid | buffer.i.ready)),
-            port.en.eq(fetch), port.addr.eq(read), buffer.i.payload.eq(port.data),
+            shift.eq(~buffer.i.valid | buffer.i.ready), fetch.eq((read != commit) & (~shown | shift)),
+            port.en.eq(fetch), port.addr.eq(read),
         ]
+        with m.If(shift):
+            m.d.sync += [buffer.i.payload.eq(port.data), buffer.i.valid.eq(shown), shown.eq(0)]
         with m.If(fetch):
-            m.d.sync += [read.eq(read + 1), buffer.i.valid.eq(1)]
-        with m.Elif(buffer.i.ready):
-            m.d.sync += buffer.i.valid.eq(0)
+            m.d.sync += [read.eq(read + 1), shown.eq(1)]
         # Known a cycle late, so the next two addresses must be free.
         ahead = [(self.head + distance)[: len(read)] for distance in (1, 2)]
         m.d.sync += self.room.eq((ahead[0] != read) & (ahead[1] != read))

@@ -1,17 +1,20 @@
 """Asynchronous serial line, 8 data bits, no parity, one stop bit, at any baud rate up to an eighth of the clock.
 
 Both directions divide the clock by a phase accumulator, so the rate need not divide the clock and is met to within
-clock / 2^(PHASE_BITS + 1), 3 Hz at 100 MHz. The receiver decides each bit by majority and tolerates 3 % of rate
+clock / 2^(PHASE_BITS + 1), 3 Hz at 100 MHz. The receiver filters the line by majority and tolerates 3 % of rate
 mismatch.
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 OVERSAMPLING = 8  # clock cycles per bit, at least
 PHASE_BITS = 24
+BITS = 10  # start, data, stop
+SAMPLES = 5  # of which the majority counts
+FIRST = 3  # ticks from noticing a start bit to judging it
 
 RECEIVED = data.StructLayout({"data": 8, "error": 1})
 
@@ -26,9 +29,10 @@ def phase_step(clock_hz: int, baud: int) -> int:
 class Receiver(wiring.Component):
     """Bytes from the line.
 
-    A bit is the majority of five samples around its middle. A start bit that does not last is ignored. A byte whose
-    stop bit is low is delivered with `error` set, and a break is one such byte: the receiver then waits for the line
-    to rise. Bytes are not held: the consumer takes each at once.
+    The line is sampled eight times per bit and the majority of the last five samples counts, so a pulse of less than a
+    quarter of a bit, counted in whole clock cycles, is ignored. So is a start bit that does not last. A byte whose stop
+    bit is low is delivered with `error` set, and a break is one such byte: the receiver then waits until it ends.
+    Bytes are not held: the consumer takes each at once.
 
     Members
     -------
@@ -48,47 +52,41 @@ class Receiver(wiring.Component):
         rx = Signal(init=1)
         m.submodules += FFSynchronizer(self.rx, rx, init=1)
 
-        # Bit clock: `enter` holds the eighth of the bit that begins with the next cycle.
-        phase, following, eighth = Signal(PHASE_BITS), Signal(PHASE_BITS), Signal(3)
-        enter = Signal()
-        m.d.comb += [
-            following.eq(phase + self._step), eighth.eq(following[-3:]), enter.eq(eighth != phase[-3:]),
-        ]
+        # Eight ticks per bit, whatever the line does.
+        phase, following, tick = Signal(PHASE_BITS), Signal(PHASE_BITS), Signal()
+        m.d.comb += [following.eq(phase + self._step), tick.eq(following[-3:] != phase[-3:])]
         m.d.sync += phase.eq(following)
 
-        # Samples at eighths 2..6 and a verdict at 7. The stop bit's verdict falls at 3, on two samples: the receiver
-        # must be ready for the next start bit early, or a sender 3 % fast would gain on it with every byte.
-        ones, shift, left = Signal(3), Signal(8), Signal(4)
-        with m.If(enter):
-            m.d.sync += ones.eq(Mux(eighth == 1, 0, ones + (rx & (eighth >= 2) & (eighth <= 6))))
+        samples, level = Signal(SAMPLES, init=-1), Signal(init=1)
+        ones = sum((samples[n] for n in range(1, SAMPLES)), samples[0])
+        with m.If(tick):
+            m.d.sync += samples.eq(Cat(rx, samples))
+        m.d.comb += level.eq(ones > SAMPLES // 2)
 
+        # `level` falls two to three ticks after the line, so FIRST ticks later the five samples lie around the middle
+        # of the start bit. The stop bit is judged as early as it can be: a sender 3 % fast begins the next one soon.
+        wait, left, shift = Signal(range(OVERSAMPLING)), Signal(range(BITS + 1)), Signal(8)
         m.d.sync += self.o.valid.eq(0)
-        with m.FSM():
-            with m.State("Idle"):
-                m.d.sync += left.eq(9)
-                with m.If(~rx):
-                    m.d.sync += [phase.eq(0), ones.eq(0)]
-                    m.next = "Bits"
-            with m.State("Bits"):
-                with m.If(enter & (eighth == 7)):
-                    m.d.sync += left.eq(left - 1)
-                    with m.If((left == 9) & (ones >= 3)):
-                        m.next = "Idle"  # a glitch, not a start bit
-                    with m.Elif(left != 9):
-                        m.d.sync += shift.eq(Cat(shift[1:], ones >= 3))
-                    with m.If(left == 1):
-                        m.next = "Stop"
-            with m.State("Stop"):
-                with m.If(enter & (eighth == 3)):
-                    low = ~rx & (ones == 0)
-                    m.d.sync += [self.o.valid.eq(1), self.o.p.data.eq(shift), self.o.p.error.eq(low)]
-                    with m.If(low):
-                        m.next = "Break"
-                    with m.Else():
+        with m.If(tick):
+            m.d.sync += wait.eq(wait - 1)
+            with m.FSM():
+                with m.State("Idle"):
+                    m.d.sync += [wait.eq(FIRST - 1), left.eq(BITS)]
+                    with m.If(~level):
+                        m.next = "Bits"
+                with m.State("Bits"):
+                    with m.If(wait == 0):
+                        m.d.sync += [left.eq(left - 1), shift.eq(Cat(shift[1:], level))]
+                        with m.If((left == BITS) & level):
+                            m.next = "Idle"  # not a start bit
+                        with m.Elif(left == 1):
+                            m.d.sync += [self.o.valid.eq(1), self.o.p.data.eq(shift), self.o.p.error.eq(~level)]
+                            m.next = "Idle"
+                            with m.If(~level):
+                                m.next = "Break"
+                with m.State("Break"):
+                    with m.If(level):
                         m.next = "Idle"
-            with m.State("Break"):
-                with m.If(rx):
-                    m.next = "Idle"
         return m
 
 
