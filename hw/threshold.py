@@ -52,6 +52,8 @@ class Threshold(wiring.Component):
         m.d.comb += counted.eq(level + (self.head >= self.threshold))
         with m.If(self.compare.compare):
             m.d.sync += level.eq(Mux(self.compare.next, 0, counted))
+        with m.Elif(self.compare.load):  # a fault may have ended the last frame amid a channel
+            m.d.sync += level.eq(0)
         with m.If(self.compare.next):
             m.d.sync += collected.eq(Cat(collected, counted)[LEVEL_BITS:])
         with m.If(self.compare.done):

@@ -89,6 +89,10 @@ class Source:
         """Queue payloads behind those still waiting."""
         self.queue.extend(payloads)
 
+    def forget(self) -> None:
+        """Take back what is queued; wait two cycles before queueing anything else."""
+        self.queue.clear()
+
     async def drained(self) -> None:
         """Wait until everything queued was taken."""
         while self.queue:
@@ -102,10 +106,11 @@ class Source:
                 continue
             self.payload.value, self.valid.value = self.queue[0], 1
             await ReadOnly()
-            while self.ready is not None and not int(self.ready.value):
+            while self.queue and self.ready is not None and not int(self.ready.value):
                 await FallingEdge(self.dut.clk)
                 await ReadOnly()
-            self.queue.popleft()
+            if self.queue:
+                self.queue.popleft()
 
 
 class Sink:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hw.arch import timing
+from hw.arch import isa, timing
 from hw.arch.config import IMAGE_PLANES, Config, Space
 from hw.arch.isa import Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Walk, decode
-from hw.arch.packed import FieldError, Packed
+from hw.arch.packed import FieldError, Packed, used_bits
 
 
 class _Fault(Exception):
@@ -58,7 +58,7 @@ class Machine:
             raise IndexError(f"{space.name} words {address}..{address + len(words) - 1} of bank {bank} do not exist")
         if space in (Space.PROGRAM, Space.RESULTS):
             store = self._program if space == Space.PROGRAM else self._results
-            store[address : address + len(words)] = words
+            store[address : address + len(words)] = [word & (1 << memory.bits) - 1 for word in words]
             return
         size = memory.bytes_per_word
         raw = np.frombuffer(b"".join(int(w).to_bytes(size, "little") for w in words), np.uint8).reshape(-1, size)
@@ -81,6 +81,7 @@ class Machine:
         if not self.busy:
             self.busy, self.fault, self.fault_address = True, Fault.NONE, 0
             self._pc = self._written = self.cycles = 0
+            self._registers.clear()
         try:
             while self.busy and self._step():
                 pass
@@ -92,14 +93,13 @@ class Machine:
         if self._pc >= self.config.program_depth:
             raise _Fault(Fault.OVERRUN)
         try:
-            instruction = decode(self._program[self._pc])
+            instruction = decode(self._program[self._pc], self.config)
         except FieldError:
             raise _Fault(Fault.ILLEGAL) from None
         match instruction:
             case Pack():
-                if len(self._stream) < instruction.rows * instruction.columns * instruction.channels:
+                if not self._pack(instruction):
                     return False
-                self._pack(instruction)
                 self.cycles += timing.pack_cycles(self.config, instruction)
             case Conv():
                 self._conv(instruction)
@@ -130,9 +130,11 @@ class Machine:
         lanes, s = self.config.pixel_lanes, target.phases
         y, x = divmod(pixel, target.columns)
         q = y // s * target.pitch_banks + x // s
-        address = (target.base + y % s * target.phase_row_words + x % s * target.phase_words
-                   + y // s * target.pitch_words + q // lanes * target.pixel_words
-                   + group * target.channel_words + channel_word)
+        shift_y = y % s * target.phase_row_words % (1 << isa.SHIFT_BITS)
+        shift_x = x % s * target.phase_words % (1 << isa.SHIFT_BITS)
+        address = target.base + shift_y + shift_x + y // s * target.pitch_words + q // lanes * target.pixel_words
+        address %= 1 << isa.ADDRESS_BITS
+        address += group * target.channel_words + channel_word % (1 << isa.CHANNEL_WORD_BITS)
         if address >= self.config.activation_depth:
             raise _Fault(Fault.ADDRESS)
         word = self._bits[Space.ACTIVATIONS][q % lanes, address].reshape(self.config.N, self.config.word)
@@ -140,11 +142,20 @@ class Machine:
             word[:] = 0
         word[:, low : low + bits.shape[1]] = bits
 
-    def _pack(self, pack: Pack) -> None:
-        """Consume one image and store the bit planes of its windows."""
-        size = pack.rows * pack.columns * pack.channels
+    def _pack(self, pack: Pack) -> bool:
+        """Consume one image and store the bit planes of its windows; False while the image is not complete."""
+        self._register(Target)
+        if pack.window_rows * pack.window_columns * pack.channels > self.config.word:
+            raise _Fault(Fault.ADDRESS)
+        size, misfit = pack.rows * pack.columns * pack.channels, self._misfit(pack)
+        if len(self._stream) < min(size, misfit + 1):
+            return False
+        if misfit < size:
+            raise _Fault(Fault.ADDRESS)
         image = np.frombuffer(bytes(self._stream[:size]), np.uint8).reshape(pack.rows, pack.columns, pack.channels)
         del self._stream[:size]
+        if pack.window_rows > pack.rows or pack.window_columns > pack.columns:
+            return True
         n = self.config.N
         groups = -(-IMAGE_PLANES // n)
         windows = np.lib.stride_tricks.sliding_window_view(image, (pack.window_rows, pack.window_columns), axis=(0, 1))
@@ -156,6 +167,19 @@ class Machine:
         for pixel, bits in enumerate(planes):
             for group in range(groups):
                 self._store(pixel, group, 0, 0, bits[group * n : (group + 1) * n])
+        return True
+
+    def _misfit(self, pack: Pack) -> int:
+        """Number of the first byte that finds no room in the line buffer; the image's size or more when all fit.
+
+        Byte b of a row lies at b*window_rows plus the row's number in the ring of window_rows rows.
+        """
+        row_bytes, depth = pack.columns * pack.channels, self.config.image_depth
+        for row in range(pack.window_rows):
+            byte = -(-max(0, depth - row) // pack.window_rows)
+            if byte < row_bytes:
+                return row * row_bytes + byte
+        return pack.rows * row_bytes
 
     def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Activation bits [pixels, taps, passes*N, channel words*word] and validity [pixels, taps] at a position."""
@@ -163,15 +187,16 @@ class Machine:
         first = walk.tap_base + position * walk.taps
         if first + walk.taps > config.tap_depth:
             raise _Fault(Fault.ADDRESS)
-        taps = [Tap.unpack(word) for word in self.read(Space.TAPS, 0, first, walk.taps)]
+        taps = [Tap.unpack(word % (1 << used_bits(Tap))) for word in self.read(Space.TAPS, 0, first, walk.taps)]
         offset, rotate, dy, dx = (np.array([getattr(tap, f) for tap in taps]) for f in ("offset", "rotate", "dy", "dx"))
         pixel = np.arange(walk.pixels)[:, None]
         y, x = pixel // walk.columns, pixel % walk.columns
-        row, column = y * source.stride + dy, x * source.stride + dx
+        row = y * source.stride % (1 << isa.ORIGIN_BITS) + dy
+        column = x * source.stride % (1 << isa.ORIGIN_BITS) + dx
         inside = (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns)
         bank = (pixel + rotate) % lanes
-        address = (source.base + pixel // lanes * source.pixel_words + y * walk.row_skip + offset
-                   + (pixel % lanes + rotate >= lanes) * source.pixel_words)
+        address = source.base + pixel // lanes * source.pixel_words + y * walk.row_skip
+        address = address % (1 << isa.ADDRESS_BITS) + offset + (pixel % lanes + rotate >= lanes) * source.pixel_words
         words = np.arange(conv.activation_passes * source.channel_words)
         address = np.where(inside, address, 0)[:, :, None] + np.where(inside[:, :, None], words, 0)
         if address.min() < 0 or address.max() >= config.activation_depth:
@@ -224,6 +249,11 @@ class Machine:
         config = self.config
         walk: Walk = self._register(Walk)
         source: Source = self._register(Source)
+        if conv.levels:
+            for needed in (Target, (Code, 0), (Code, 1)):
+                self._register(needed)
+            if not conv.target_groups:
+                raise _Fault(Fault.ILLEGAL)
         for group in range(conv.row_groups):
             sums = self._sums(conv, walk, source, 0, group)
             for position in range(1, walk.positions):

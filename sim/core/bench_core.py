@@ -51,19 +51,26 @@ class Host:
 
 @cocotb.test()
 async def frames(dut):
-    """Load a program, run its frames, compare results, cycles and faults."""
+    """Run after run: write memories, run a frame, compare fault, results and cycles; at the end nothing is left.
+
+    The case is a JSON object: `config`, `stall` and `runs`, each run a list of memories [space, bank, words], the image
+    stream, [fault, fault address], the result words, and the predicted cycles.
+    """
     case = json.loads(Path(str(settings()["case"])).read_text())
-    config = Config.from_json(json.dumps(case["config"]))
-    host = Host(dut, config, case["stall"])
+    host = Host(dut, Config.from_json(json.dumps(case["config"])), case["stall"])
     await start(dut, **IDLE_INPUTS)
-    for space, bank, words in case["memories"]:
-        await host.write(space, bank, words)
-    for image, expected, predicted in case["frames"]:
+    for number, (memories, image, fault, results, predicted) in enumerate(case["runs"]):
+        for space, bank, words in memories:
+            await host.write(space, bank, words)
         status = await host.frame(bytes(image), 4 * predicted + 10_000)
-        assert (status["fault"], status["fault_address"]) == tuple(case["fault"]), status
-        if not case["fault"][0]:
-            assert await host.read(Space.RESULTS, 0, len(expected)) == expected
+        assert [status["fault"], status["fault_address"]] == fault, f"run {number}: {status}, not {fault}"
+        if fault[0]:
+            host.image.forget()
+            await cycles(dut, 4)
+            continue
+        assert not host.image.queue, f"run {number}: {len(host.image.queue)} image bytes not taken"
+        assert await host.read(Space.RESULTS, 0, len(results)) == results, f"run {number}"
         if not case["stall"]:
-            assert status["cycles"] == predicted, f"{status['cycles']} cycles, predicted {predicted}"
+            assert status["cycles"] == predicted, f"run {number}: {status['cycles']} cycles, predicted {predicted}"
     await cycles(dut, 10)
     assert not host.answers.taken, "answers nobody asked for"

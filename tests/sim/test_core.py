@@ -19,22 +19,24 @@ def case(graph, config, images, stall=0.0):
         (int(space), bank, words) for space in program.memories for bank, _, words in program.memory_words(space)]
     for space, bank, words in memories:
         machine.write(Space(space), bank, 0, words)
-    frames = []
+    runs = []
     for image in images:
         stream = program.image_bytes(image)
         machine.feed(stream)
         machine.run()
         assert not machine.busy and not machine.fault
         assert machine.cycles == program.predicted_cycles
-        frames.append((list(stream), machine.read(Space.RESULTS, 0, 0, program.result_words), machine.cycles))
-    return {
-        "config": json.loads(config.to_json()), "memories": memories, "frames": frames, "fault": (0, 0), "stall": stall}
+        results = machine.read(Space.RESULTS, 0, 0, program.result_words)
+        runs.append((memories, list(stream), (0, 0), results, machine.cycles))
+        memories = []
+    return {"config": json.loads(config.to_json()), "runs": runs, "stall": stall}
 
 
-def replay(config, content, tmp_path, simulator="verilator"):
-    path = tmp_path / "case.json"
+def replay(config, content, folder):
+    """Run a case on the core's RTL."""
+    path = folder / "case.json"
     path.write_text(json.dumps(content))
-    run(Core(config), "sim.core.bench_core", simulator=simulator, settings={"case": str(path)})
+    run(Core(config), "sim.core.bench_core", simulator="verilator", settings={"case": str(path)})
 
 
 @pytest.mark.parametrize(("name", "seed", "stall"), [
