@@ -28,7 +28,7 @@ from .graph import IMAGE, Conv, Graph, Image
 COEFFICIENT_BITS = 12
 # Width of an image layer's integers a_i. Its coefficients are a_i 2^(7-j), but the hardware fuses the planes and only
 # holds a_i 2^(N-1) at most, N the activation planes it has side by side.
-IMAGE_COEFFICIENT_BITS = 12
+IMAGE_COEFFICIENT_BITS = 11
 SCALES = 4096  # candidates for the common scale of a layer's coefficients
 
 
