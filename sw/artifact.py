@@ -88,6 +88,11 @@ def load(path: str | Path) -> Model:
         raise ArtifactError(f"model file {path}: {error}") from None
 
 
+def parse(data: bytes) -> Model:
+    """The content of a model file as a model; `ArtifactError` for whatever is wrong with it."""
+    return _model(*container.parse(data))
+
+
 def save_graph(
     path: str | Path, graph: Graph, golden_images: np.ndarray, golden_logits: np.ndarray | None = None
 ) -> None:

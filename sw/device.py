@@ -52,6 +52,11 @@ class EmulatedDevice:
         self.machine = Machine(self.machine.config)
         self._power_on(self.epoch + 1 & 0xFFFFFFFF)
 
+    def reset_button(self) -> None:
+        """Lose session and counters and stop; memories stay, and the epoch changes all the same."""
+        self.machine.reset()
+        self._power_on(self.epoch + 1 & 0xFFFFFFFF)
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the line; the bytes answered."""
         return b"".join(reply for frame in self._deframer.feed(data) if (reply := self._answer(frame)))

@@ -20,6 +20,10 @@ class FrameError(ValueError):
     """Bytes that are not a frame."""
 
 
+class VersionError(FrameError):
+    """A whole frame of another protocol version, the exception's second argument."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One message. `type` is 0..15 (known ones are `wire.Type`), `sequence` 0..255, `session` 0..65535."""
@@ -52,7 +56,8 @@ def decode(data: bytes) -> Frame:
         raise FrameError("frame has a wrong checksum")
     header = wire.Header.unpack(body[:head])
     if header.version != wire.VERSION:
-        raise FrameError(f"frame must be of protocol version {wire.VERSION}, not {header.version}")
+        text = f"frame must be of protocol version {wire.VERSION}, not {header.version}"
+        raise VersionError(text, header.version)
     if header.length != len(body) - head - tail:
         raise FrameError(f"frame says {header.length} bytes of payload but has {len(body) - head - tail}")
     return Frame(header.type, header.sequence, header.session, body[head:-tail])
@@ -65,10 +70,12 @@ class Deframer:
     -------
     good, bad : int, frames accepted and dropped
     noise : int, bytes seen since the last good frame
+    version : int or None, other protocol version of a frame that was whole but for that
     """
 
     def __init__(self) -> None:
         self.good = self.bad = self.noise = 0
+        self.version: int | None = None
         self._partial = bytearray()
         self._overlong = False
 
@@ -102,8 +109,10 @@ class Deframer:
             if overlong:
                 raise FrameError(f"frame must be at most {_MAX_ENCODED} bytes on the line")
             frame = decode(data)
-        except FrameError:
+        except FrameError as error:
             self.bad += 1
+            if isinstance(error, VersionError):
+                self.version = error.args[1]
             return None
         self.good += 1
         self.noise = 0

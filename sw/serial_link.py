@@ -20,6 +20,7 @@ BITS_PER_BYTE = 10
 LATENCY_MS = 1
 _SYSFS = Path("/sys/bus/usb-serial/devices")
 _PROC = Path("/proc")
+_PSEUDO_TERMINALS = "/dev/pts/"
 
 
 class SerialLink:
@@ -39,9 +40,8 @@ class SerialLink:
         self.bytes_per_second: float | None = baud / BITS_PER_BYTE
         self.timeout = 0.3 + 2 * wire.MAX_FRAME / self.bytes_per_second if timeout is None else timeout
         try:
-            # `exclusive` locks out those who ask for a lock; the terminal's own flag keeps out everybody but root.
             self._port = serial.Serial(path, baud, timeout=0, write_timeout=10 + self.timeout, exclusive=True)
-            fcntl.ioctl(self._port.fileno(), termios.TIOCEXCL)
+            _keep_others_out(self._port, path)
         except (serial.SerialException, ValueError, OSError) as error:
             raise LinkError(_open_failure(path, baud, error)) from None
         self._port.reset_input_buffer()
@@ -63,10 +63,16 @@ class SerialLink:
             raise LinkError(f"serial port {self.name} is gone: {error}") from None
 
     def close(self) -> None:
-        if self._port.is_open:
-            with contextlib.suppress(OSError):
-                fcntl.ioctl(self._port.fileno(), termios.TIOCNXCL)
         self._port.close()
+
+
+def _keep_others_out(port: serial.Serial, path: str) -> None:
+    """Refuse the port to everybody but root; the lock that pyserial takes stops only those who ask for it too.
+
+    A pseudo-terminal would stay refused when its owner is killed, and has no line that two could garble.
+    """
+    if not os.path.realpath(path).startswith(_PSEUDO_TERMINALS):
+        fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
 
 
 def shorten_latency(port: serial.Serial, path: str) -> int | None:

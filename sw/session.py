@@ -19,7 +19,7 @@ from sw.errors import NoReply
 from sw.protocol import Deframer, Frame, encode
 
 ALONE = (Type.HELLO, Type.RESET)
-PACE_SECONDS = 0.001  # how far the host runs ahead of the line: what waits in buffers cannot be called back
+PACE_SECONDS = 0.0005  # how far the host runs ahead of the line: what waits in buffers cannot be called back
 _SHORTEST = 4  # the timeout adapts down to this fraction
 
 
@@ -191,6 +191,8 @@ class Session:
 
     def _heard(self) -> str:
         """What came instead of the reply."""
+        if self.deframer.version is not None:
+            return f"frames of protocol version {self.deframer.version}, not {wire.VERSION}"
         if self.deframer.good > self._good_before:
             return f"{self.deframer.good - self._good_before} frames, but none that fits"
         return f"only {self.deframer.noise} bytes that are not a frame" if self.deframer.noise else "nothing"

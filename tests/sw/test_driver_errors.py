@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import zlib
 
 import numpy as np
 import pytest
+from cobs import cobs
 
 from hw.arch import wire
 from hw.arch.config import Space
@@ -70,6 +72,13 @@ def test_smaller_device_buffers_are_respected() -> None:
 def test_silence_and_garbage(answer, message: str) -> None:
     with pytest.raises(NoReply, match=message):
         Accelerator(Answering(answer), retries=2).__enter__()
+
+
+def test_another_protocol_version_is_named() -> None:
+    body = wire.Header(3 << 4 | Type.HELLO, 0, 0, 0).pack()
+    line = b"\x00" + cobs.encode(body + zlib.crc32(body).to_bytes(4, "little")) + b"\x00"
+    with pytest.raises(NoReply, match="the device sent frames of protocol version 3, not 1"):
+        Accelerator(Answering(lambda frame: line), retries=2).__enter__()
 
 
 @pytest.mark.parametrize("reply", [bytes(1), bytes(41), bytes(43)], ids=len)
