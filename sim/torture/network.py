@@ -1,0 +1,66 @@
+"""A small network with random weights, what it answers, and files of it."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from hw.arch.config import Config, Space, preset
+from hw.arch.isa import Padding
+from sw.compiler import Program, compile
+from sw.emulator import Machine
+from sw.graph import Conv, Graph, Image
+
+CONFIG = preset("tiny-2x2")
+SIDE = 6
+CLASSES = 5
+
+
+def graph(seed: int = 1) -> Graph:
+    """Two layers of 2 x 2 planes: a padded, pooled convolution and a fully connected one."""
+    rng = np.random.default_rng(seed)
+    channels, planes = 6, 2 ** np.arange(7, -1, -1)
+    bits = functools.partial(rng.integers, 0, 2, dtype=np.uint8)
+    first = Conv(
+        name="conv", source="image", weights=bits((2, channels, 1, 3, 3)),
+        coefficients=np.outer([3, 1], planes).astype(np.int64), padding=1, pad=Padding.LOW, pool=2, pool_stride=2,
+        thresholds=np.sort(rng.integers(-900, 900, (channels, 2)), axis=1),
+        code=np.array([[0, 0], [1, 0], [1, 1]], np.uint8),
+    )
+    last = Conv(
+        name="fc", source="conv", weights=bits((2, CLASSES, channels, SIDE // 2, SIDE // 2)),
+        coefficients=np.array([[5, 3], [2, 1]]), bias=rng.integers(-50, 50, CLASSES),
+    )
+    names = tuple(f"class {i}" for i in range(CLASSES))
+    return Graph("sample", Image(SIDE, SIDE, 1), (first, last), names, 0.01, {"seed": str(seed)})
+
+
+@functools.cache
+def program(seed: int = 1, config: Config = CONFIG) -> Program:
+    """`graph(seed)`, compiled."""
+    return compile(graph(seed), config)
+
+
+def images(count: int, seed: int = 2) -> np.ndarray:
+    """Random images, uint8 [count, SIDE, SIDE, 1]."""
+    return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 1)).astype(np.uint8)
+
+
+def loaded(program: Program) -> Machine:
+    """A core that holds the program."""
+    machine = Machine(program.config)
+    for space in program.memories:
+        for bank, first, words in program.memory_words(space):
+            machine.write(space, bank, first, words)
+    return machine
+
+
+def expected(program: Program, batch: np.ndarray) -> np.ndarray:
+    """Logits int64 [B, classes] by the emulator, without any link."""
+    machine, rows = loaded(program), []
+    for image in batch:
+        machine.feed(program.image_bytes(image))
+        machine.run()
+        rows.append(program.logits(machine.read(Space.RESULTS, 0, 0, program.result_words)))
+    return np.array(rows)
