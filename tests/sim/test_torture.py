@@ -1,0 +1,78 @@
+"""Torture in small: every module meets its requirements with small counts, and its judges can tell good from bad."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from hw.arch.wire import Type
+from sim.torture import artifact, codec, figures, network
+from sim.torture.__main__ import main
+from sim.torture.figures import Figure, Record
+from sw import protocol
+from sw.protocol import Frame, encode
+
+QUICK = ("codec", "order", "goodput", "noise", "kill", "refusals", "artifact", "soak")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_requirements_are_met(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--quick", "--seed", "5"]) == 0, capsys.readouterr().out
+
+
+def test_a_weak_checksum_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With eight bits of checksum some damage must get through."""
+    monkeypatch.setattr(protocol.zlib, "crc32", lambda data: sum(data) & 0xFF)
+    assert codec.corrupt(3_000, 5) > 0
+
+
+def test_flips_are_all_flips() -> None:
+    data = encode(Frame(Type.PING, 1, 2, b""))
+    bits = 8 * (len(data) - 2)
+    seen = list(codec.flips(data))
+    assert len(seen) == len(set(seen)) == bits + bits * (bits - 1) // 2
+    assert data not in seen
+
+
+def test_a_foreign_exception_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(data: bytes) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(artifact.artifact, "parse", parse)
+    assert artifact.fuzz(10, 5) == (0, {"KeyError: 'x'"})
+
+
+def test_mutations_reach_the_checks_behind_the_digest() -> None:
+    rng, parts = random.Random(5), artifact.Parts.of(artifact.sample(True))
+    assert parts.file() == artifact.sample(True)
+    messages = set()
+    for _ in range(300):
+        try:
+            artifact.artifact.parse(artifact._tokens(rng, parts))
+        except artifact.ArtifactError as error:
+            messages.add(str(error).split()[1])
+    assert len(messages) > 5
+
+
+def test_the_report_says_what_is_missing_and_what_failed(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = Figure("what", "5", "6", True), Figure("other", "0", "1", False)
+    output = tmp_path / "report.md"
+    figures.save(tmp_path, Record("codec", "python -m x", "2026-01-01", 3.0, (good,)))
+    assert figures.load(tmp_path / "codec.json").figures == (good,)
+    assert main(["report", "--folder", str(tmp_path), "--output", str(output)]) == 1
+    assert "order has not been measured" in capsys.readouterr().err
+    figures.save(tmp_path, Record("order", "python -m y", "2026-01-01", 3.0, (bad,)))
+    main(["report", "--folder", str(tmp_path), "--output", str(output)])
+    text = output.read_text()
+    assert "| what | 5 | 6 | yes |" in text
+    assert "| other | 0 | 1 | **no** |" in text
+    assert "    python -m x" in text
+
+
+def test_the_sample_is_a_model() -> None:
+    images = network.images(1)
+    model = artifact.artifact.parse(artifact.sample(False))
+    assert model.golden_logits.tolist() == network.expected(network.program(), images).tolist()
+    assert json.loads(artifact.Parts.of(artifact.sample(False)).text)["content"]["program"] is None
