@@ -9,12 +9,14 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Boards whose place and route comes from Debian's packages, not from pip.
+XC7_BOARDS := arty_a7
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help build demo test lint clean
+.PHONY: help build xc7-tools demo test lint clean
 
 help:
 	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
@@ -23,8 +25,12 @@ help:
 	@echo "make lint                              rules, types and import floors"
 	@echo "make clean                             remove build results and the virtual environment"
 
-build: $(VENV)/.hw
+build: $(VENV)/.hw $(if $(filter $(XC7_BOARDS),$(BOARD)),xc7-tools)
 	$(BIN)/python -m hw.build --board $(BOARD) $(ARGS)
+
+# Where they cannot be installed, the build still ends with Verilog, synthesis and a plan for the vendor's tools.
+xc7-tools: $(VENV)/.hw
+	@$(BIN)/python -m hw.tools install xc7 --if-missing || echo "going on without place and route for Artix-7" >&2
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m sw demo $(ARGS)

