@@ -31,7 +31,8 @@ class Board:
     """One variant of a board.
 
     `uart`, `alive`, `busy` and `error` name resources of the amaranth-boards platform `module`.`platform`.
-    `clock_hz` is its default clock, `preset` the configuration built when none is asked for.
+    `clock_hz` is its default clock, `preset` the configuration built when none is asked for, `loader` the board's
+    name in openFPGALoader.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Board:
     preset: str
     clock_hz: int
     baud: int
+    loader: str
     uart: Pin = ("uart", 0)
     alive: Pin = ("led", 0)
     busy: Pin = ("led", 1)

@@ -13,7 +13,7 @@ def _board(variant: str, part: Part) -> Board:
     return Board(
         name="ulx3s", variant=variant, title=f"Radiona ULX3S-{variant}F", part=part,
         module="amaranth_boards.ulx3s", platform=f"ULX3S_{variant}F_Platform", preset="small",
-        clock_hz=25_000_000, baud=3_000_000,
+        clock_hz=25_000_000, baud=3_000_000, loader="ulx3s",
     )
 
 
