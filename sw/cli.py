@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from hw.arch.config import PRESETS, ConfigError
-from sw import commands, demo
+from sw import bench, commands, demo, devices, doctor
 from sw.compiler import CompileError
 from sw.errors import AbacusError, DeviceError, LinkError
+from sw.serial_link import DEFAULT_BAUD
 
 _LINKS = "emu:[PRESET], sim:[PRESET], uart:DEVICE[?baud=N] or tcp:HOST:PORT"
 
@@ -45,6 +46,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_info(parsers.add_parser("info", help="show layers, memory use and predicted cycles of a model"))
     _add_compile(parsers.add_parser("compile", help="write a model file with the program for one configuration"))
     _add_demo(parsers.add_parser("demo", help="ten images through the virtual board, with a picture"))
+    _add_bench(parsers.add_parser("bench", help="measure link and device"))
+    _add_devices(parsers.add_parser("devices", help="list serial ports and what answers at them"))
+    _add_doctor(parsers.add_parser("doctor", help="find out what is wrong"))
     train = parsers.add_parser("train", help="train a model (needs torch)")
     if arguments[:1] == ["train"]:
         commands.add_train(train)
@@ -85,6 +89,29 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", default="build/demo.png", metavar="FILE", help="default build/demo.png")
     _add_configuration(parser)
     parser.set_defaults(command=demo.run)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", help="model file (.abacus); without one, only the link is measured")
+    parser.add_argument("--link", default="emu:", metavar="URL", help=f"{_LINKS}; default emu:")
+    parser.add_argument("--count", type=_count, default=100, metavar="N", help="random images; default 100")
+    parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds to wait for a reply")
+    _add_configuration(parser)
+    parser.set_defaults(command=bench.run)
+
+
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--baud", type=int, default=DEFAULT_BAUD, metavar="N", help=f"default {DEFAULT_BAUD}")
+    parser.add_argument("--port", action="append", default=[], metavar="DEVICE", help="look there too")
+    parser.set_defaults(command=devices.run)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", help="model file (.abacus) that gives wrong or no results")
+    parser.add_argument("--link", required=True, metavar="URL", help=_LINKS)
+    parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds to wait for a reply")
+    _add_configuration(parser)
+    parser.set_defaults(command=doctor.run)
 
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:

@@ -82,7 +82,7 @@ def classify(model: Model, batch: np.ndarray, args: argparse.Namespace) -> tuple
     link = open_link(args.link, config or preset(DEFAULT_PRESET))
     with Accelerator(link, timeout=getattr(args, "timeout", None)) as accelerator:
         if program is None:
-            program = compile(model.graph, config or _config_of(accelerator.hello().digest))
+            program = program_for(model, accelerator, config)
         with tqdm(desc="load", unit="B", unit_scale=True, disable=None, leave=False) as bar:
             accelerator.load(program, _progress(bar))
         with tqdm(desc="infer", unit="image", disable=None, leave=False) as bar:
@@ -99,6 +99,11 @@ def stored_program(model: Model, args: argparse.Namespace) -> Program | None:
         f"model file {args.model} is compiled for configuration {config_name(model.program.config)}, "
         f"not {config_name(config)}: compile it for that one, or choose neither --preset nor --config"
     )
+
+
+def program_for(model: Model, accelerator: Accelerator, config: Config | None) -> Program:
+    """The model compiled for `config` or, without one, for the preset that the device has."""
+    return compile(model.graph, config or config_of(accelerator.hello().digest))
 
 
 def chosen_config(args: argparse.Namespace) -> Config | None:
@@ -141,7 +146,7 @@ def _torch_part(name: str) -> Any:
         raise AbacusError(f"this needs the package {error.name}: pip install 'abacus-fpga[train]'") from None
 
 
-def _config_of(digest: bytes) -> Config:
+def config_of(digest: bytes) -> Config:
     """The preset that a device has."""
     for config in PRESETS.values():
         if config.digest == digest:

@@ -77,7 +77,7 @@ class Connection:
 
     def connect(self) -> Hello:
         """Start a session and stop whatever the device was doing. `Mismatch` if it is of another design."""
-        hello = self._greet(self._retries)
+        hello = self.greet(self._retries)
         try:
             _check_identity(self.name, hello)
         except Mismatch:
@@ -127,7 +127,7 @@ class Connection:
             self.drop()
             raise
 
-    def _greet(self, retries: int) -> Hello:
+    def greet(self, retries: int) -> Hello:
         """Open a session under a random number, so that nothing said in an earlier one fits it."""
         self.drop()
         rate = self._link.bytes_per_second
@@ -172,7 +172,7 @@ class Connection:
     def _explain(self, error: NoReply) -> NoReturn:
         """The device answers no longer: find out whether it was reset, and say so."""
         before = self._hello
-        hello = self._greet(retries=1)
+        hello = self.greet(retries=1)
         self.drop()
         if before is None or hello.epoch != before.epoch:
             raise DeviceReset(f"{self.name} was reset and lost its program: load it again") from None

@@ -6,7 +6,9 @@ so everything here is written as if nothing were ever lost.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -96,6 +98,19 @@ class Accelerator:
             raise DeviceError(f"{self._connection.name} answered PING with other bytes than it was sent")
         return time.monotonic() - start
 
+    def echo(self, size: int, count: int) -> float:
+        """Seconds that `count` frames of `size` random bytes take there and back, as many at a time as there is room.
+
+        `DeviceError` unless every one comes back as it was.
+        """
+        payloads = [os.urandom(size) for _ in range(count)]
+        start = time.monotonic()
+        replies = self._connection.exchange((Type.PING, payload) for payload in payloads)
+        seconds = time.monotonic() - start
+        if replies != payloads:
+            raise DeviceError(f"{self._connection.name} answered PING with other bytes than it was sent")
+        return seconds
+
     def status(self) -> Status:
         """State of the core and the link, as the device sees it."""
         return unpack(self._connection.name, Status, self._connection.call(Type.STATUS))
@@ -103,7 +118,8 @@ class Accelerator:
     def stats(self) -> Stats:
         """Counters of driver and device."""
         status, connection = self.status(), self._connection
-        return Stats(self._frames, self._cycles, self._seconds, connection.counters, connection.bad_frames, status)
+        counters = dataclasses.replace(connection.counters)
+        return Stats(self._frames, self._cycles, self._seconds, counters, connection.bad_frames, status)
 
     def load(self, program: Program, progress: Progress | None = None) -> bool:
         """Make the device hold `program`; False if it already did, so that nothing was sent.
@@ -167,11 +183,10 @@ class Accelerator:
                   for (_, asked), reply in zip(requests, replies, strict=True)]
         return [word for piece in pieces for word in piece]
 
-    def clear(self, space: Space, config: Config) -> None:
-        """Fill a memory with zeros; a program that is loaded is gone."""
-        self._loaded = None
+    def clear(self, space: Space, config: Config, words: int) -> None:
+        """Fill the first words of every bank of a memory that programs write to with zeros."""
         memory = config.memories[space]
-        zeros = np.zeros((memory.depth, memory.bytes_per_word), np.uint8)
+        zeros = np.zeros((words, memory.bytes_per_word), np.uint8)
         room = min(self._connection.hello.max_payload, _WRITE_PAYLOAD)
         self._write([frame for bank in range(memory.banks) for frame in _bank_frames(space, bank, zeros, room)])
 
