@@ -16,12 +16,13 @@ REQUIREMENTS := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help build xc7-tools demo test lint clean
+.PHONY: help build xc7-tools demo test torture lint clean
 
 help:
 	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
+	@echo "make torture                           reliability figures into docs/reliability.md; some 20 minutes"
 	@echo "make lint                              rules, types and import floors"
 	@echo "make clean                             remove build results and the virtual environment"
 
@@ -38,6 +39,13 @@ demo: $(VENV)/.demo
 # Lint comes first: it is quick, and pytest's closing line must be the last one.
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# The report is written even when a requirement is not met.
+torture: $(VENV)/.demo
+	@status=0; \
+	$(BIN)/python -m sim.torture all $(ARGS) || status=1; \
+	$(BIN)/python -m sim.torture report || status=1; \
+	exit $$status
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

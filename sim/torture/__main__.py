@@ -32,10 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.names == ["report"]:
         return report(args.folder, args.output)
-    records = [run(name, args.quick, args.seed) for name in (NAMES if args.names == ["all"] else args.names)]
-    for record in records:
+    records = []
+    for name in NAMES if args.names == ["all"] else args.names:
+        records.append(run(name, args.quick, args.seed))
         if not args.quick:
-            figures.save(args.folder, record)
+            figures.save(args.folder, records[-1])
     return 0 if all(figure.passed for record in records for figure in record.figures) else 1
 
 
