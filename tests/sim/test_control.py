@@ -3,6 +3,7 @@
 import pytest
 
 from hw.arch.config import Memory
+from hw.combine import Combine
 from hw.drain import Drain
 from hw.feeder import Feeder
 from hw.issuer import Issuer
@@ -24,6 +25,12 @@ BLOCKS = {
 def test_block(name, config):
     block, count = BLOCKS[name]
     assert run(block(config), f"sim.core.bench_{name}", settings={"config": config.to_json()}) == count
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_combine(config):
+    block = Combine(config, config.N - 1)
+    assert run(block, "sim.core.bench_combine", settings={"config": config.to_json()}) == 1
 
 
 @pytest.mark.parametrize(("shape", "granularity"), [((1, 5, 8), 8), ((3, 16, 24), 6), ((8, 33, 16), 4)])
