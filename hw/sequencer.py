@@ -69,7 +69,8 @@ class Sequencer(wiring.Component):
         word = Signal.like(self.word)
         decodes = {opcode: Signal(name=f"decodes_{opcode.name.lower()}") for opcode in OPCODES}
         m.d.comb += self.address.eq(counter)
-        m.d.sync += [word.eq(self.word), *(flag.eq(legal(self.word, OPCODES[op], config)) for op, flag in decodes.items())]
+        m.d.sync += word.eq(self.word)
+        m.d.sync += [flag.eq(legal(self.word, OPCODES[opcode], config)) for opcode, flag in decodes.items()]
         m.d.sync += groups.eq(groups + self.group - self.group_done)
         with m.If(status.busy):
             m.d.sync += status.cycles.eq(status.cycles + 1)
@@ -137,7 +138,6 @@ class Sequencer(wiring.Component):
         with m.Switch(word[:OPCODE_WIDTH]):
             for opcode, cls in OPCODES.items():
                 with m.Case(opcode):
-                    accepted = legal(word, cls, self._config)
                     ready = 1
                     if cls is Conv:
                         ready = to_run[Source] & to_run[Walk] & (
