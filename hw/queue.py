@@ -71,7 +71,8 @@ class Buffer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         offered, shown = Value.cast(self.i.payload), Value.cast(self.o.payload)
-        spare, kept = Signal(), Signal.like(offered)  # the word that came when the output was refused
+        spare = Signal()
+        kept = Signal.like(offered)  # the word that came when the output was refused
         m.d.comb += self.i.ready.eq(~spare)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [self.o.valid.eq(self.i.valid | spare), spare.eq(0), shown.eq(offered)]

@@ -32,7 +32,8 @@ class Decoder(wiring.Component):
         m = Module()
         left = Signal(8)  # data bytes of the block still to come
         zero = Signal()  # the block stood for a zero after it, unless the frame ends here
-        begun, spoilt = Signal(), Signal()
+        begun = Signal()
+        spoilt = Signal()
         delimiter, code, emits = Signal(), Signal(), Signal()
         m.d.comb += [
             delimiter.eq(self.i.p.data == 0),
@@ -75,17 +76,18 @@ class Encoder(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.ring = ring = Ring(RING)
-        write, slot = Signal.like(ring.address, init=1), Signal.like(ring.address)
+        front = Signal.like(ring.address, init=1)  # next byte to store
+        slot = Signal.like(ring.address)  # where the code of the open block goes
         code = Signal(8, init=1)  # one more than the bytes in the block
         room = ring.room
-        m.d.comb += [ring.commit.eq(slot), ring.head.eq(write)]
+        m.d.comb += [ring.commit.eq(slot), ring.head.eq(front)]
         wiring.connect(m, ring.o, wiring.flipped(self.o))
 
         def store(address, byte):
             m.d.comb += [ring.write.eq(1), ring.address.eq(address), ring.data.eq(byte)]
 
         def open_block():
-            m.d.sync += [slot.eq(write), write.eq(write + 1), code.eq(1)]
+            m.d.sync += [slot.eq(front), front.eq(front + 1), code.eq(1)]
 
         with m.FSM():
             with m.State("Open"):  # the leading zero goes where the last frame's slot was left
@@ -100,8 +102,8 @@ class Encoder(wiring.Component):
                         store(slot, code)
                         open_block()
                     with m.Else():
-                        store(write, self.i.p.data)
-                        m.d.sync += [write.eq(write + 1), code.eq(code + 1)]
+                        store(front, self.i.p.data)
+                        m.d.sync += [front.eq(front + 1), code.eq(code + 1)]
                         with m.If(code == BLOCK):
                             m.next = "Full"
                     with m.If(self.i.p.last):

@@ -16,7 +16,8 @@ from .session import Session
 
 HEADER = data.StructLayout({"type": 4, "version": 4, "sequence": 8, "session": 16, "length": 16})
 HEADER_BYTES = wire.HEADER.size
-WORD_BYTES = 4
+WORD_BYTES = 4  # of fixed replies
+READ_BYTES = wire.Address.FORMAT.size + 2  # address and count
 
 
 class _Registers:
@@ -30,6 +31,7 @@ class _Registers:
         self.header, self.target = Signal(HEADER), Signal(TARGET)
         self.data = Signal(8 * size)  # the word on its way in or out
         self.index = Signal(range(max(size, HEADER_BYTES)))  # byte of header, target or data
+        self.last = Signal.like(self.index)  # highest index of the target or the word
         self.offset = Signal(4)  # words since the start of the reply's payload
         self.left = Signal(LENGTH_BITS)  # request payload bytes not yet taken
         self.again = Signal()  # a repeated request: answer without effect
@@ -100,19 +102,19 @@ class Executor(wiring.Component):
         m.d.sync += [r.error.eq(error), r.type.eq(Type.ERROR)]
         m.next = "Drain"
 
-    def _take(self, m: Module, r: _Registers, target, count) -> None:
-        """Take the next byte into byte `index` of `target`; `index` returns to 0 after `count` bytes."""
+    def _take(self, m: Module, r: _Registers, target, last) -> None:
+        """Take the next byte into byte `index` of `target`; `index` returns to 0 after `last`."""
         m.d.comb += self.i.ready.eq(1)
         with m.If(self.i.valid):
             m.d.sync += [
                 target.word_select(r.index, 8).eq(self.i.payload),
-                r.index.eq(Mux(r.index == count - 1, 0, r.index + 1)), r.left.eq(r.left - 1),
+                r.index.eq(Mux(r.index == last, 0, r.index + 1)), r.left.eq(r.left - 1),
             ]
 
     def _receive(self, m: Module, r: _Registers) -> None:
         """Header, session and sequence, length, address."""
         with m.State("Header"):
-            self._take(m, r, r.header.as_value(), HEADER_BYTES)
+            self._take(m, r, r.header.as_value(), HEADER_BYTES - 1)
             with m.If(self.i.valid & (r.index == HEADER_BYTES - 1)):
                 m.next = "Look"
         with m.State("Look"):  # the session's verdict comes a cycle later
@@ -121,6 +123,7 @@ class Executor(wiring.Component):
         with m.State("Judge"):
             empty = r.header.length == 0
             m.d.sync += [r.again.eq(r.session.repeated), r.silent.eq(0)]
+            m.d.sync += r.last.eq(Mux(r.header.type == Type.READ, READ_BYTES, wire.Address.FORMAT.size) - 1)
             with m.If(r.header.type == Type.HELLO):
                 m.d.comb += r.session.open.eq(empty)
                 m.d.sync += r.again.eq(0)
@@ -135,9 +138,9 @@ class Executor(wiring.Component):
                 m.d.comb += r.session.advance.eq(r.session.fresh)
                 with m.Switch(r.header.type):
                     with m.Case(Type.WRITE):
-                        self._decide_if(m, r, r.header.length >= 4, "Address")
+                        self._decide_if(m, r, r.header.length >= wire.Address.FORMAT.size, "Address")
                     with m.Case(Type.READ):
-                        self._decide_if(m, r, r.header.length == 6, "Address")
+                        self._decide_if(m, r, r.header.length == READ_BYTES, "Address")
                     with m.Case(Type.RUN, Type.STATUS, Type.RESET):
                         self._decide_if(m, r, empty)
                     with m.Case(Type.IMAGE, Type.PING):
@@ -145,9 +148,8 @@ class Executor(wiring.Component):
                     with m.Default():
                         self._refuse(m, r, Error.TYPE)
         with m.State("Address"):
-            count = Mux(r.header.type == Type.READ, 6, 4)
-            self._take(m, r, r.target.as_value(), count)
-            with m.If(self.i.valid & (r.index == count - 1)):
+            self._take(m, r, r.target.as_value(), r.last)
+            with m.If(self.i.valid & (r.index == r.last)):
                 m.next = "Start"
         with m.State("Start"):
             m.d.comb += r.access.start.eq(1)
@@ -176,7 +178,7 @@ class Executor(wiring.Component):
                 busy.eq(Mux(r.again & (kind != Type.READ), r.session.was_busy, blocked)),
                 r.session.note.eq(~r.again), r.session.busy.eq(blocked),
             ]
-            m.d.sync += r.data.eq(0)
+            m.d.sync += [r.data.eq(0), r.last.eq(r.access.size - 1)]
             m.next = "Drain"
             with m.If(busy):
                 self._refuse(m, r, Error.BUSY)
@@ -196,8 +198,8 @@ class Executor(wiring.Component):
     def _perform(self, m: Module, r: _Registers) -> None:
         """Words to the memories, bytes to the image queue."""
         with m.State("Word"):
-            self._take(m, r, r.data, r.access.size)
-            with m.If(self.i.valid & (r.index == r.access.size - 1)):
+            self._take(m, r, r.data, r.last)
+            with m.If(self.i.valid & (r.index == r.last)):
                 m.next = "Store"
         with m.State("Store"):
             m.d.comb += self.o_write.valid.eq(1)
@@ -225,6 +227,8 @@ class Executor(wiring.Component):
                 m.d.sync += r.left.eq(r.left - self.i.valid)
         with m.State("Reply"):
             m.d.sync += [r.offset.eq(0), r.body.eq(0)]
+            with m.If(r.type != Type.READ):
+                m.d.sync += r.last.eq(WORD_BYTES - 1)
             with m.Switch(r.type):
                 for kind, size in FIXED_BYTES.items():
                     with m.Case(kind):
@@ -272,13 +276,12 @@ class Executor(wiring.Component):
                 m.d.sync += r.data.eq(self.i_read.payload)
                 m.next = "Body"
         with m.State("Body"):
-            size = Mux(r.type == Type.READ, r.access.size, WORD_BYTES)
             m.d.comb += [
                 self.o.valid.eq(1), self.o.p.data.eq(r.data.word_select(r.index, 8)), self.o.p.last.eq(r.body == 1),
             ]
             with m.If(self.o.ready):
                 m.d.sync += [r.body.eq(r.body - 1), r.index.eq(r.index + 1)]
-                with m.If((r.body == 1) | (r.index == size - 1)):
+                with m.If((r.body == 1) | (r.index == r.last)):
                     m.d.sync += [r.index.eq(0), r.offset.eq(r.offset + 1)]
                     self._next_part(m, r, r.body == 1)
         with m.State("Echo"):

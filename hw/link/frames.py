@@ -44,8 +44,11 @@ class Checker(wiring.Component):
         write = Signal.like(ring.address)
         commit = Signal.like(ring.commit)
         payload = Signal(16, init=FIRST)  # bytes of payload so far, if the last four bytes were the CRC
-        length, version = Signal(16), Signal(4)
-        filled, long, full = Signal(), Signal(), Signal()  # largest size reached; exceeded; no room
+        length = Signal(16)
+        version = Signal(4)
+        filled = Signal()  # largest size reached
+        long = Signal()  # and exceeded
+        full = Signal()  # no room
         byte, end, whole = Signal(), Signal(), Signal()
         m.d.comb += [
             byte.eq(self.i.valid & ~self.i.p.end),

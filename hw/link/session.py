@@ -39,7 +39,8 @@ class Session(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        known, current = Signal(), Signal(16)
+        known = Signal()
+        current = Signal(16)
         executed = Signal(range(wire.WINDOW + 1))  # requests behind `expected` that can be repeats
         behind = Signal(8)
         refused = Signal(wire.WINDOW)

@@ -53,11 +53,14 @@ class Receiver(wiring.Component):
         m.submodules += FFSynchronizer(self.rx, rx, init=1)
 
         # Eight ticks per bit, whatever the line does.
-        phase, following, tick = Signal(PHASE_BITS), Signal(PHASE_BITS), Signal()
+        phase = Signal(PHASE_BITS)
+        following = Signal(PHASE_BITS)
+        tick = Signal()
         m.d.comb += [following.eq(phase + self._step), tick.eq(following[-3:] != phase[-3:])]
         m.d.sync += phase.eq(following)
 
-        samples, level = Signal(SAMPLES, init=-1), Signal(init=1)
+        samples = Signal(SAMPLES, init=-1)
+        level = Signal(init=1)
         ones = sum((samples[n] for n in range(1, SAMPLES)), samples[0])
         with m.If(tick):
             m.d.sync += samples.eq(Cat(rx, samples))
@@ -65,7 +68,9 @@ class Receiver(wiring.Component):
 
         # `level` falls two to three ticks after the line, so FIRST ticks later the five samples lie around the middle
         # of the start bit. The stop bit is judged as early as it can be: a sender 3 % fast begins the next one soon.
-        wait, left, shift = Signal(range(OVERSAMPLING)), Signal(range(BITS + 1)), Signal(8)
+        wait = Signal(range(OVERSAMPLING))
+        left = Signal(range(BITS + 1))
+        shift = Signal(8)
         m.d.sync += self.o.valid.eq(0)
         with m.If(tick):
             m.d.sync += wait.eq(wait - 1)
@@ -108,8 +113,10 @@ class Transmitter(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        phase, tick = Signal(PHASE_BITS), Signal()
-        shift, left = Signal(10, init=-1), Signal(range(11))
+        phase = Signal(PHASE_BITS)
+        tick = Signal()
+        shift = Signal(BITS, init=-1)
+        left = Signal(range(BITS + 1))
         m.d.comb += [self.i.ready.eq((left == 0) | (tick & (left == 1))), self.tx.eq(shift[0])]
         with m.If(left != 0):
             # The accumulator runs on between adjacent bytes, so that fractions of a cycle are not lost.
@@ -118,7 +125,7 @@ class Transmitter(wiring.Component):
         with m.If(tick):
             m.d.sync += [shift.eq(Cat(shift[1:], 1)), left.eq(left - 1)]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [shift.eq(Cat(0, self.i.payload, 1)), left.eq(10)]
+            m.d.sync += [shift.eq(Cat(0, self.i.payload, 1)), left.eq(BITS)]
         return m
 
 
