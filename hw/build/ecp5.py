@@ -25,6 +25,8 @@ class ECP5(Flow):
 
     tools = ("nextpnr-ecp5", "ecppack")
     constraints = "top.lpf"
+    weights = WEIGHTS
+    ignored = IGNORED
 
     def prepare(self, stage: Stage) -> None:
         plan = stage.board.make_platform("Trellis").prepare(
@@ -33,7 +35,7 @@ class ECP5(Flow):
             # Wide muxes and the classic mapper cost twice the LUTs on popcount trees.
             synth_opts="-abc9 -nowidelut",
             script_after_synth="tee -q -o stat.json stat -json",
-            nextpnr_opts=f"--seed {stage.seed} --report route.json --timing-allow-fail",
+            nextpnr_opts=f"--seed {stage.seed} --report route.json --write placed.json --timing-allow-fail",
         )
         plan.extract(str(stage.work))
         plan.archive(str(stage.work / "plan.zip"))

@@ -1,7 +1,7 @@
 """What a family's flow must do, and the data that its stages share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Flow(ABC):
 
     tools: tuple[str, ...]  # needed beyond synthesis
     constraints: str  # file name of the constraints
+    weights: Mapping[str, Usage]  # what each type of cell takes
+    ignored: frozenset[str]  # types of cells that take nothing that is counted
 
     def missing(self) -> list[str]:
         """Names of what place and route needs and is not here."""
@@ -47,7 +49,7 @@ class Flow(ABC):
 
     @abstractmethod
     def route(self, stage: Stage) -> tuple[Timing, ...]:
-        """Place and route; writes nextpnr's report `route.json`."""
+        """Place and route; writes nextpnr's report `route.json` and its netlist with places, `placed.json`."""
 
     @abstractmethod
     def pack(self, stage: Stage) -> None:

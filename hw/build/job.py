@@ -1,5 +1,6 @@
 """One build from start to end: stages in order, finished files moved to the output folder, a report in any case."""
 
+import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,17 +10,21 @@ from boards import Board
 from hw.arch.config import Config, ConfigError
 
 from . import design
+from .blocks import Blocks, as_report
 from .ecp5 import ECP5
 from .errors import BuildError
 from .flow import Flow, Stage
-from .report import Timing, Usage, check_fit, placed, save, slowest_path, table
+from .page import OTHER, colours, page
+from .placement import path_tiles, picture, placed_tiles
+from .report import Timing, Usage, check_fit, placed, save, slowest_path, slowest_steps, table
 from .tools import SOURCE, Console
 from .xc7 import XC7
 
 BITSTREAM = "top.bit"
 TIMING_MISSED = "top.timing-missed.bit"
 PRODUCTS = (
-    "top.v", "top.lpf", "top.xdc", "plan.zip", "config.json", "route.json", "report.json", BITSTREAM, TIMING_MISSED,
+    "top.v", "top.lpf", "top.xdc", "plan.zip", "config.json", "route.json", "report.json", "report.html", BITSTREAM,
+    TIMING_MISSED,
 )
 
 
@@ -58,7 +63,7 @@ def check_bounds(job: Job) -> None:
 
 
 def build(job: Job, console: Console) -> dict[str, Any]:
-    """Run the job; returns the report, which is also saved as `report.json` in `job.out`.
+    """Run the job; returns the report, which is also saved as `report.json` and as a page `report.html` in `job.out`.
 
     Raises `BuildError` when the design does not fit or a tool fails: the saved report then has status "failed" and
     the same sentence. A bitstream whose timing is missed is kept under a name that says so, status "timing missed".
@@ -77,20 +82,25 @@ def build(job: Job, console: Console) -> dict[str, Any]:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            _stages(job, console, work, report)
+            image = _stages(job, console, work, report)
         except BuildError as error:
-            save(job.out / "report.json", {**report, "status": "failed", "error": str(error)})
+            _publish(job, {**report, "status": "failed", "error": str(error)}, "")
             raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        save(job.out / "report.json", report)
+        _publish(job, report, image)
     except OSError as error:
         raise BuildError(f"cannot write to {job.out}: {error.strerror or error}") from None
     return report
 
 
-def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> None:
-    """Fill `report` stage by stage."""
+def _publish(job: Job, report: dict[str, Any], image: str) -> None:
+    save(job.out / "report.json", json.dumps(report, indent=2) + "\n")
+    save(job.out / "report.html", page(report, image))
+
+
+def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> str:
+    """Fill `report` stage by stage; returns the placement as SVG, empty if there is none."""
     check_bounds(job)
     part, flow = job.board.part, flow_of(job.board)
     stage = Stage(
@@ -108,6 +118,8 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> N
     with console.stage("synthesise", "Yosys"):
         usage = flow.synthesise(stage)
     _keep(job, work, "top.v")
+    blocks = Blocks(work / "top.json", work / "top.v")
+    report["blocks"] = as_report(blocks.usage(flow.weights, flow.ignored))
     report["synthesis"] = asdict(usage)
     report["available"] = {name: getattr(part, name) for name in asdict(usage)}
     console.say(table(usage, part) + "\n  (synthesis estimate, no timing)")
@@ -119,14 +131,17 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> N
         wanted = "; ".join(f"{tool} ({SOURCE[tool]})" for tool in missing)
         console.say(f"no bitstream: not found {wanted}\n  or build {job.out / 'plan.zip'} with the vendor's tools")
     elif job.route:
-        _route(job, flow, stage, report)
+        return _route(job, flow, stage, report, blocks)
+    return ""
 
 
-def _route(job: Job, flow: Flow, stage: Stage, report: dict[str, Any]) -> None:
+def _route(job: Job, flow: Flow, stage: Stage, report: dict[str, Any], blocks: Blocks) -> str:
     with stage.console.stage("route", f"nextpnr, seed {job.seed}"):
         clocks = flow.route(stage)
     report["timing"] = [{**asdict(clock), "met": clock.met} for clock in clocks]
-    report["slowest_path"] = path = slowest_path(stage.work / "route.json")
+    steps = slowest_steps(stage.work / "route.json")
+    report["slowest_path"] = path = slowest_path(steps)
+    report["path"] = blocks.path(steps)
     report["placed"] = placed(stage.work / "route.json")
     _keep(job, stage.work, "route.json")
     with stage.console.stage("pack", "bitstream"):
@@ -140,6 +155,7 @@ def _route(job: Job, flow: Flow, stage: Stage, report: dict[str, Any]) -> None:
     name = BITSTREAM if met else TIMING_MISSED
     (stage.work / BITSTREAM).replace(job.out / name)
     report.update(status="routed" if met else "timing missed", bitstream=name)
+    return picture(placed_tiles(stage.work / "placed.json", blocks.of), colours(report), OTHER, path_tiles(steps))
 
 
 def _timing_line(clock: Timing) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,17 @@ def timing_of(report: Path) -> tuple[Timing, ...]:
     )
 
 
-def slowest_path(report: Path) -> dict[str, Any] | None:
-    """The longest path between flip-flops in nextpnr's report: its end cells and nanoseconds; None if there is none."""
+def slowest_steps(report: Path) -> list[dict[str, Any]]:
+    """The steps of the longest path between flip-flops in nextpnr's report; empty if there is none."""
     paths = json.loads(report.read_text()).get("critical_paths", [])
-    paths = [entry["path"] for entry in paths if "<async>" not in (entry["from"], entry["to"]) and entry["path"]]
-    if not paths:
+    paths = [entry["path"] for entry in paths if "<async>" not in (entry["from"], entry["to"])]
+    return max(paths, key=lambda steps: sum(step["delay"] for step in steps), default=[])
+
+
+def slowest_path(path: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Its end cells and nanoseconds; None for no path."""
+    if not path:
         return None
-    path = max(paths, key=lambda steps: sum(step["delay"] for step in steps))
     total = sum(step["delay"] for step in path)
     routing = sum(step["delay"] for step in path if step["type"] == "routing")
     return {
@@ -117,8 +121,8 @@ def placed(report: Path) -> dict[str, dict[str, int]]:
     return {name: sites[name] for name in sorted(sites) if sites[name]["used"]}
 
 
-def save(path: Path, report: Mapping[str, Any]) -> None:
-    """Write `report` as JSON; the file appears complete or not at all."""
+def save(path: Path, text: str) -> None:
+    """Write a text file that appears complete or not at all."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)

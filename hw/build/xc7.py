@@ -47,6 +47,8 @@ class XC7(Flow):
 
     tools = ("nextpnr-himbaechel-xilinx", "xc7frames2bit")
     constraints = "top.xdc"
+    weights = WEIGHTS
+    ignored = IGNORED
 
     def missing(self) -> list[str]:
         return super().missing() + ([] if database() else [DATABASE_NAME])
@@ -79,7 +81,7 @@ class XC7(Flow):
             command = [
                 require("nextpnr-himbaechel-xilinx"), "--device", stage.board.part.name, "--json", "top.json",
                 "-o", "xdc=top.xdc", "-o", "fasm=top.fasm", "--placer", placer, "--seed", str(stage.seed + offset),
-                "--report", "route.json", "--timing-allow-fail",
+                "--report", "route.json", "--write", "placed.json", "--timing-allow-fail",
             ]
             try:
                 run(command, cwd=stage.work, log=stage.logs / "route.log", limit=ROUTE_LIMIT)

@@ -39,7 +39,7 @@ def no_xc7(monkeypatch):
 def test_ecp5_to_a_bitstream(tmp_path, capsys):
     assert main(["--board", "ulx3s", "--out", str(tmp_path)]) == 0
     assert files_of(tmp_path) == [
-        "config.json", "logs", "plan.zip", "report.json", "route.json", "top.bit", "top.lpf", "top.v",
+        "config.json", "logs", "plan.zip", "report.html", "report.json", "route.json", "top.bit", "top.lpf", "top.v",
     ]
     report = report_of(tmp_path)
     assert report["status"] == "routed"
@@ -68,7 +68,7 @@ def test_ecp5_to_a_bitstream(tmp_path, capsys):
 @pytest.mark.usefixtures("small", "no_xc7")
 def test_artix_without_its_router_stops_after_synthesis_and_says_so(tmp_path, capsys):
     assert main(["--board", "arty_a7", "--out", str(tmp_path), "--json"]) == 0
-    assert files_of(tmp_path) == ["config.json", "logs", "plan.zip", "report.json", "top.v", "top.xdc"]
+    assert files_of(tmp_path) == ["config.json", "logs", "plan.zip", "report.html", "report.json", "top.v", "top.xdc"]
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert report == report_of(tmp_path)

@@ -4,7 +4,19 @@ import pytest
 
 from boards import Part
 from hw.build.errors import BuildError
-from hw.build.report import Timing, Usage, cells_of, check_fit, count, rows, save, slowest_path, table, timing_of
+from hw.build.report import (
+    Timing,
+    Usage,
+    cells_of,
+    check_fit,
+    count,
+    rows,
+    save,
+    slowest_path,
+    slowest_steps,
+    table,
+    timing_of,
+)
 from hw.build.xc7 import IGNORED, WEIGHTS
 
 PART = Part("xc7tiny", "xc7", luts=100, ffs=200, bram_kbits=36, multipliers=2, die="xc7tiny")
@@ -73,9 +85,9 @@ def test_slowest_path(tmp_path):
     report = tmp_path / "route.json"
     paths = [path("a", "b", 1, 2, 0.5), path("c", "d", 1, 4, 0.25), {**path("e", "f", 9, 9, 9), "to": "<async>"}]
     report.write_text(json.dumps({"critical_paths": paths}))
-    assert slowest_path(report) == {"from": "c", "to": "d", "logic_ns": 1.25, "routing_ns": 4}
+    assert slowest_path(slowest_steps(report)) == {"from": "c", "to": "d", "logic_ns": 1.25, "routing_ns": 4}
     report.write_text("{}")
-    assert slowest_path(report) is None
+    assert slowest_path(slowest_steps(report)) is None
 
 
 def test_no_clock_is_no_timing(tmp_path):
@@ -86,6 +98,6 @@ def test_no_clock_is_no_timing(tmp_path):
 
 
 def test_report_appears_whole(tmp_path):
-    save(tmp_path / "report.json", {"a": 1})
-    assert json.loads((tmp_path / "report.json").read_text()) == {"a": 1}
+    save(tmp_path / "report.json", "text")
+    assert (tmp_path / "report.json").read_text() == "text"
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
