@@ -6,8 +6,9 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from hw.arch.wire import Type
+from hw.arch.wire import Refusal, Type
 from sim.faults import Corruptor, Faults
+from sw.connection import Talk, next_event
 from sw.protocol import Frame
 from sw.session import Session
 
@@ -87,6 +88,34 @@ class Line:
     def receive(self, now: float) -> bytes:
         """What has arrived by now."""
         return self._delay.get(now)
+
+
+def drive(
+    session: Session, device: Callable[[bytes, float], bytes], up: Line, down: Line, talk: Talk, now: float
+) -> float:
+    """As `sw.connection.Connection.drive`, from `now` on and without refusals; when the last reply arrived.
+
+    `device` takes bytes and the time.
+    """
+    upcoming = None
+    while True:
+        while session.line_free_at <= now and (upcoming or session.ready(Type.PING)):
+            upcoming = upcoming or talk.ask(now)
+            if upcoming is None or not session.ready(upcoming[0], len(upcoming[1])):
+                break
+            session.submit(*upcoming, now=now)
+            upcoming = None
+            up.send(session.step(b"", now)[0], now)
+        if arrived := up.receive(now):
+            down.send(device(arrived, now), now)
+        output, got = session.step(down.receive(now), now)
+        up.send(output, now)
+        for reply in got:
+            talk.hear(reply.payload, Refusal.unpack(reply.payload) if reply.type == Type.ERROR else None, now)
+        if talk.finished and not session.in_flight:
+            return now
+        if not got and not output:
+            now = max(now, min(up.next_at, down.next_at, next_event(session, talk, now)))
 
 
 def converse(

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hw.arch import wire
 from hw.arch.config import Space
 from hw.arch.isa import Fault
 from hw.arch.wire import Error, Hello, Refusal, Status, Type
@@ -23,7 +22,7 @@ from sw.messages import Request, read_requests, refused, unpack, unpack_words
 _SLOWEST_CORE_HZ = 10_000  # a simulated one; bounds how long a frame may take
 FRAME_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02  # seconds between questions whether the frame is done
-_SMALLEST_CHUNK = 256  # bytes of image worth a frame of their own
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 128, 256  # bytes of image in a frame: worth one, and not in the way of RUN and READ
 
 
 class Batch:
@@ -53,6 +52,7 @@ class Batch:
         self._todo: deque[Request] = deque([(Type.STATUS, b"")] if len(images) else [])
         self._frames_before: int | None = None  # of the device, before the running frame
         self._running = self._polling = False
+        self._expected = min(program.predicted_cycles / program.config.clock_hz, _LONGEST_PAUSE)
         self._limit = FRAME_SECONDS + program.predicted_cycles / _SLOWEST_CORE_HZ
         self._deadline = self._next_poll = 0.0
         self._pause = _FIRST_PAUSE
@@ -100,21 +100,22 @@ class Batch:
         # With its image in the device, a frame takes exactly the predicted cycles.
         if not self._running and self._upload.sent > self.frames:
             return self._run(now)
-        if chunk := self._upload.take():
-            return Type.IMAGE, chunk
-        if not self._running and not self._upload.on_the_way:
-            return self._run(now)  # the image is larger than the device's buffer
         if self._running and now > self._deadline:
             raise DeviceError(f"{self._name} did not finish a frame within {self._limit:.0f} s")
         if self._running and not self._polling and now >= self._next_poll:
             self._polling, self._final, self._words = True, None, []
             self._todo.extend(self._pieces)
             return Type.STATUS, b""
+        if chunk := self._upload.take():
+            return Type.IMAGE, chunk
+        if not self._running and not self._upload.on_the_way:
+            return self._run(now)  # the image is larger than the device's buffer
         return None
 
     def _run(self, now: float) -> Request:
         self._running, self._pause = True, _FIRST_PAUSE
-        self._deadline, self._next_poll = now + self._limit, now
+        # Asked before the predicted end, the device would only say that it is busy.
+        self._deadline, self._next_poll = now + self._limit, now + self._expected
         return Type.RUN, b""
 
     def _hear_status(self, status: Status, now: float) -> None:
@@ -162,7 +163,7 @@ class _Upload:
         self.sent = self.credit = 0
         self._images = iter(images)
         self._program = program
-        self._largest = min(hello.max_payload, wire.MAX_PAYLOAD)
+        self._largest = min(hello.max_payload, _LARGEST_CHUNK)
         self._smallest = min(_SMALLEST_CHUNK, hello.image_fifo)
         self._rest = b""
         self.on_the_way = 0

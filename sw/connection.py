@@ -151,12 +151,14 @@ class Connection:
         received, upcoming = b"", None
         while True:
             now = time.monotonic()
-            while (upcoming or session.ready(Type.PING)) and (upcoming := upcoming or talk.ask(now)):
-                if not session.ready(upcoming[0], len(upcoming[1])):
+            output, replies = session.step(received, now)
+            while session.line_free_at <= now and (upcoming or session.ready(Type.PING)):
+                upcoming = upcoming or talk.ask(now)
+                if upcoming is None or not session.ready(upcoming[0], len(upcoming[1])):
                     break
                 session.submit(*upcoming, now=now)
                 upcoming = None
-            output, replies = session.step(received, now)
+                output += session.step(b"", now)[0]
             received = b""
             if output:
                 self._link.send(output)
@@ -165,9 +167,9 @@ class Connection:
                 talk.hear(reply.payload, refusal, now)
             if talk.finished and not session.in_flight:
                 return
-            if not replies:
-                wake = min(talk.wake, float("inf") if session.deadline is None else session.deadline)
-                received = self._link.receive(max(0.0, wake - time.monotonic()))
+            # What has arrived in the meantime counts before what is overdue by now.
+            wait = 0.0 if replies else max(0.0, next_event(session, talk, now) - time.monotonic())
+            received = self._link.receive(wait)
 
     def _explain(self, error: NoReply) -> NoReturn:
         """The device answers no longer: find out whether it was reset, and say so."""
@@ -177,6 +179,14 @@ class Connection:
         if before is None or hello.epoch != before.epoch:
             raise DeviceReset(f"{self.name} was reset and lost its program: load it again") from None
         raise NoReply(f"{self.name} answers HELLO, but {error}") from None
+
+
+def next_event(session: Session, talk: Talk, now: float) -> float:
+    """When there may be something to do although nothing arrives."""
+    times = [talk.wake, session.line_free_at]
+    if session.deadline is not None:
+        times.append(session.deadline)
+    return min((at for at in times if at > now), default=now)
 
 
 class _List:

@@ -44,7 +44,9 @@ class SerialLink:
             _keep_others_out(self._port, path)
         except (serial.SerialException, ValueError, OSError) as error:
             raise LinkError(_open_failure(path, baud, error)) from None
+        # What an earlier owner left behind, in both directions.
         self._port.reset_input_buffer()
+        self._port.reset_output_buffer()
         self.latency_ms = shorten_latency(self._port, path)
 
     def send(self, data: bytes) -> None:

@@ -102,6 +102,11 @@ class Session:
         return min(self._due, self._free_at - PACE_SECONDS) if self._outbox else self._due
 
     @property
+    def line_free_at(self) -> float:
+        """When the line wants the next request; asked sooner, it would be in the way of more urgent ones."""
+        return self._free_at - PACE_SECONDS if not self._outbox else float("inf")
+
+    @property
     def _due(self) -> float:
         """When the oldest request counts as lost."""
         oldest = self._flight[0]

@@ -43,14 +43,15 @@ class Board:
                 stream.close()
         self._process.wait(20)
 
-    def command(self, name: str) -> None:
-        """Do `reset`, `power`, `unplug` or `replug`."""
+    def command(self, name: str) -> str:
+        """Do a command of the board's program; its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(name + "\n")
         self._process.stdin.flush()
         answer = self._answer()
         if name == "replug":
             self.path = answer
+        return answer
 
     def _answer(self) -> str:
         """What follows the colon of a line, if any."""

@@ -17,7 +17,7 @@ SIDE = 6
 CLASSES = 5
 
 
-def graph(seed: int = 1) -> Graph:
+def graph(seed: int = 1, side: int = SIDE) -> Graph:
     """Two layers of 2 x 2 planes: a padded, pooled convolution and a fully connected one."""
     rng = np.random.default_rng(seed)
     channels, planes = 6, 2 ** np.arange(7, -1, -1)
@@ -29,11 +29,11 @@ def graph(seed: int = 1) -> Graph:
         code=np.array([[0, 0], [1, 0], [1, 1]], np.uint8),
     )
     last = Conv(
-        name="fc", source="conv", weights=bits((2, CLASSES, channels, SIDE // 2, SIDE // 2)),
+        name="fc", source="conv", weights=bits((2, CLASSES, channels, side // 2, side // 2)),
         coefficients=np.array([[5, 3], [2, 1]]), bias=rng.integers(-50, 50, CLASSES),
     )
     names = tuple(f"class {i}" for i in range(CLASSES))
-    return Graph("sample", Image(SIDE, SIDE, 1), (first, last), names, 0.01, {"seed": str(seed)})
+    return Graph("sample", Image(side, side, 1), (first, last), names, 0.01, {"seed": str(seed)})
 
 
 @functools.cache
@@ -42,14 +42,13 @@ def program(seed: int = 1, config: Config = CONFIG) -> Program:
     return compile(graph(seed), config)
 
 
-def images(count: int, seed: int = 2) -> np.ndarray:
-    """Random images, uint8 [count, SIDE, SIDE, 1]."""
-    return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 1)).astype(np.uint8)
+def images(count: int, seed: int = 2, side: int = SIDE) -> np.ndarray:
+    """Random images, uint8 [count, side, side, 1]."""
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 1)).astype(np.uint8)
 
 
-def loaded(program: Program) -> Machine:
-    """A core that holds the program."""
-    machine = Machine(program.config)
+def load(machine: Machine, program: Program) -> Machine:
+    """Write the program into a core; the same core."""
     for space in program.memories:
         for bank, first, words in program.memory_words(space):
             machine.write(space, bank, first, words)
@@ -58,7 +57,7 @@ def loaded(program: Program) -> Machine:
 
 def expected(program: Program, batch: np.ndarray) -> np.ndarray:
     """Logits int64 [B, classes] by the emulator, without any link."""
-    machine, rows = loaded(program), []
+    machine, rows = load(Machine(program.config), program), []
     for image in batch:
         machine.feed(program.image_bytes(image))
         machine.run()

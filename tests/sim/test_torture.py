@@ -14,7 +14,7 @@ from sim.torture.figures import Figure, Record
 from sw import protocol
 from sw.protocol import Frame, encode
 
-QUICK = ("codec", "order", "goodput", "noise", "kill", "refusals", "artifact", "soak")
+QUICK = ("codec", "order", "goodput", "inference", "noise", "kill", "refusals", "artifact", "soak")
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -69,7 +69,7 @@ def board() -> Iterator[Terminal]:
 
 def test_inference_over_a_serial_port(board: Terminal) -> None:
     images = some_images(3)
-    with Accelerator(open_link(f"uart:{board.path}?baud=115200")) as accelerator:
+    with Accelerator(open_link(f"uart:{board.path}?baud=115200"), timeout=5) as accelerator:
         accelerator.load(compile(small_graph(), CONFIG))
         np.testing.assert_array_equal(accelerator.infer(images), reference(small_graph(), images).logits)
         assert accelerator.stats().link.resent == 0
