@@ -189,11 +189,14 @@ class Config:
 PRESETS: dict[str, Config] = {
     # The smallest machines that have every feature; tests run on them.
     "tiny": Config(row_lanes=4, column_lanes=2, word=16, chain=2, weight_depth=1024, activation_depth=1024),
-    "tiny-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=16, chain=4, weight_depth=512, activation_depth=512),
+    "tiny-2x2": Config(
+        M=2, N=2, row_lanes=8, column_lanes=4, word=16, chain=4, weight_depth=512, activation_depth=512,
+        coefficient_bits=13,
+    ),
     # 1,024 MAC/cycle: the virtual board, and FPGAs of 12k LUT4 and more.
     "small": Config(row_lanes=8, column_lanes=4, word=32, chain=4),
-    # 1,024 MAC/cycle shaped for layers of even m and n.
-    "small-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=32, chain=4),
+    # 1,024 MAC/cycle shaped for layers of even m and n. Two planes of the image side by side take one more bit.
+    "small-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=32, chain=4, coefficient_bits=13),
     # 4,096 MAC/cycle: Artix-7 35T class.
     "medium": Config(
         row_lanes=16, column_lanes=4, word=64, chain=8, weight_depth=1024, activation_depth=1024,
