@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from hw.arch.wire import Hello, Type
@@ -19,6 +21,7 @@ COUNT, QUICK_COUNT = 100, 24
 SIDE = 28
 CONFIG = network.CONFIG.replace(weight_depth=8192, activation_depth=8192, tap_depth=1024)
 LATENCY = 0.001
+CLEAN = Faults()
 # Line, core clock, and the least percentage of the bound; a core as quick as a round trip has to wait for it.
 CASES = ((3_000_000, 25_000_000, 80.0), (3_000_000, 3_000_000, 60.0), (3_000_000, 1_000_000, 80.0),
          (12_000_000, 25_000_000, None))
@@ -66,7 +69,9 @@ def measure(quick: bool, seed: int) -> list[Figure]:
     return figures
 
 
-def infer(program: Program, baud: int, count: int, seed: int) -> tuple[float, float, float]:
+def infer(
+    program: Program, baud: int, count: int, seed: int, faults: Faults = CLEAN, side: int = SIDE
+) -> tuple[float, float, float]:
     """Images per second, the bound, and the core's share of the time. `AssertionError` on wrong logits."""
     machine = TimedMachine(program)
     device = EmulatedDevice(machine, epoch=1)
@@ -75,10 +80,10 @@ def infer(program: Program, baud: int, count: int, seed: int) -> tuple[float, fl
         machine.now = now
         return device.feed(data)
 
-    up, down = Line(baud, Faults(), 1), Line(baud, Faults(latency=LATENCY), 2)
-    session = Session(7, timeout=0.3, rate=up.bytes_per_second)
+    up, down = Line(baud, faults, 2 * seed), Line(baud, dataclasses.replace(faults, latency=LATENCY), 2 * seed + 1)
+    session = Session(7, timeout=0.3, retries=100, rate=up.bytes_per_second)
     (reply,), start = converse(session, device.feed, up, down, [(Type.HELLO, b"")])
-    images, logits = network.images(count, seed, SIDE), {}
+    images, logits = network.images(count, seed, side), {}
     batch = Batch(images, program, Hello.unpack(reply.payload), "device", lambda i, row: logits.update({i: row}))
     seconds = drive(session, feed, up, down, batch, start) - start
     assert np.array_equal([logits[i] for i in range(count)], network.expected(program, images))

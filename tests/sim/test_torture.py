@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 
 import pytest
 
 from hw.arch.wire import Type
-from sim.torture import artifact, codec, figures, network
+from sim.faults import NOISY
+from sim.torture import artifact, codec, figures, inference, network
 from sim.torture.__main__ import main
 from sim.torture.figures import Figure, Record
 from sw import protocol
@@ -69,6 +71,15 @@ def test_the_report_says_what_is_missing_and_what_failed(tmp_path, capsys: pytes
     assert "| what | 5 | 6 | yes |" in text
     assert "| other | 0 | 1 | **no** |" in text
     assert "    python -m x" in text
+
+
+@pytest.mark.parametrize("clock_hz", [25_000_000, 1_000_000])
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_are_exact_over_a_bad_line(seed: int, clock_hz: int) -> None:
+    """Replies lost between RUN, STATUS and READ never mix up frames, whether the core or the line is slower."""
+    program = network.program(seed, network.CONFIG.replace(clock_hz=clock_hz))
+    faults = dataclasses.replace(NOISY, flip=2e-4, drop=1e-3, insert=1e-3)
+    inference.infer(program, 3_000_000, 40, seed, faults, network.SIDE)
 
 
 def test_the_sample_is_a_model() -> None:

@@ -104,6 +104,20 @@ def test_requests_leave_no_faster_than_the_line_takes_them() -> None:
     assert [pytest.approx(k * size / 100_000 - PACE_SECONDS, abs=1e-6) for k in range(1, 5)] == sent[1:]
 
 
+def test_the_line_says_when_it_wants_more() -> None:
+    """Whoever asks for requests only then can still put an urgent one before the rest."""
+    session = Session(5, rate=100_000)
+    assert session.line_free_at <= 0.0
+    session.submit(Type.PING, bytes(500), 0.0)
+    assert session.line_free_at == float("inf")
+    size = len(session.step(b"", 0.0)[0])
+    assert session.line_free_at == pytest.approx(size / 100_000 - PACE_SECONDS)
+    without_rate = Session(5)
+    without_rate.submit(Type.PING, bytes(500), 0.0)
+    without_rate.step(b"", 0.0)
+    assert without_rate.line_free_at <= 0.0
+
+
 def test_the_timeout_adapts_to_the_line() -> None:
     session, now = Session(5, timeout=1.0), 0.0
     for _ in range(20):
