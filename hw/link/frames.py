@@ -41,7 +41,7 @@ class Checker(wiring.Component):
         m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(8).create()
         wiring.connect(m, ring.o, wiring.flipped(self.o))
 
-        write = Signal.like(ring.address)
+        front = Signal.like(ring.address)  # next byte to store
         commit = Signal.like(ring.commit)
         payload = Signal(16, init=FIRST)  # bytes of payload so far, if the last four bytes were the CRC
         length = Signal(16)
@@ -49,11 +49,11 @@ class Checker(wiring.Component):
         filled = Signal()  # largest size reached
         long = Signal()  # and exceeded
         full = Signal()  # no room
-        byte, end, whole = Signal(), Signal(), Signal()
+        byte, end, fits, whole = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             byte.eq(self.i.valid & ~self.i.p.end),
             end.eq(self.i.valid & self.i.p.end),
-            ring.head.eq(write), ring.commit.eq(commit), ring.address.eq(write), ring.data.eq(self.i.p.data),
+            ring.head.eq(front), ring.commit.eq(commit), ring.address.eq(front), ring.data.eq(self.i.p.data),
             crc.data.eq(self.i.p.data), crc.valid.eq(byte), crc.start.eq(end),
         ]
 
@@ -70,17 +70,18 @@ class Checker(wiring.Component):
             m.d.sync += [payload.eq(payload + 1), long.eq(long | filled)]
             with m.If(~filled):
                 m.d.comb += ring.write.eq(ring.room)
-                m.d.sync += [write.eq(write + ring.room), full.eq(full | ~ring.room)]
+                m.d.sync += [front.eq(front + ring.room), full.eq(full | ~ring.room)]
 
         m.d.comb += [
-            whole.eq(self.i.p.good & crc.match_detected & (version == wire.VERSION) & ~long & (payload == length)),
+            fits.eq(~long & ~payload[-1] & (payload == length)),  # not below zero: too short for a header
+            whole.eq(self.i.p.good & crc.match_detected & (version == wire.VERSION) & fits),
             self.bad.eq(end & ~full & ~whole),
             self.overrun.eq(end & full),
         ]
         with m.If(end):
-            m.d.sync += [payload.eq(FIRST), filled.eq(0), long.eq(0), full.eq(0), write.eq(commit)]
+            m.d.sync += [payload.eq(FIRST), filled.eq(0), long.eq(0), full.eq(0), front.eq(commit)]
             with m.If(whole & ~full):
-                m.d.sync += [commit.eq(write - CRC_BYTES), write.eq(write - CRC_BYTES)]
+                m.d.sync += [commit.eq(front - CRC_BYTES), front.eq(front - CRC_BYTES)]
         return m
 
 

@@ -1,0 +1,99 @@
+"""Look inside a component without changing it: its registers and memories by name, and copies with a bug."""
+
+import importlib.machinery
+import importlib.util
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from unittest import mock
+
+from amaranth.hdl import Elaboratable, Fragment, Signal
+from amaranth.lib import fifo, memory
+
+
+class _Watched(memory.Memory):
+    """A memory with one more port, to look at any of its words."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.ghost = super().read_port(domain="comb")
+        _made.append(self)
+
+
+_made: list[_Watched] = []
+
+
+class Opened(Elaboratable):
+    """A component, elaborated, with what is inside.
+
+    Members
+    -------
+    component : the component; its ports are the contract's handles
+    memories : its memories in the order of elaboration; `ghost` of each is a free combinational read port
+    """
+
+    def __init__(self, component):
+        _made.clear()
+        with mock.patch.object(memory, "Memory", _Watched), mock.patch.object(fifo, "Memory", _Watched):
+            self._fragment = Fragment.get(component, None)
+        self.component, self.memories = component, tuple(_made)
+        self._signals: dict[str, Signal] = {}
+        self._collect(self._fragment, "")
+
+    def _collect(self, fragment: Fragment, prefix: str) -> None:
+        for statements in fragment.statements.values():
+            for statement in statements:
+                for signal in statement._lhs_signals():
+                    self._signals.setdefault(prefix + signal.name, signal)
+        for part, name, _ in fragment.subfragments:
+            self._collect(part, f"{prefix}{name}.")
+
+    def __getitem__(self, name: str) -> Signal:
+        """The signal that the component drives under this name, sub-blocks separated by dots."""
+        if name not in self._signals:
+            raise KeyError(f"{name} is not among {', '.join(sorted(self._signals))}")
+        return self._signals[name]
+
+    def state(self, name: str, fsm: str = "fsm_state"):
+        """Whether the state machine is in the state called `name`."""
+        signal = self[fsm]
+        codes = {signal.decoder(code).split("/")[0]: code for code in self._codes(signal)}
+        return signal == codes[name]
+
+    def legal(self, fsm: str = "fsm_state"):
+        """Whether the state machine is in one of its states."""
+        return self[fsm] <= self._codes(self[fsm])[-1]
+
+    def _codes(self, signal: Signal) -> range:
+        count = 0
+        while True:
+            try:
+                signal.decoder(count)
+            except KeyError:
+                return range(count)
+            count += 1
+
+    def elaborate(self, platform) -> Fragment:
+        return self._fragment
+
+
+class _Edited(importlib.machinery.SourceFileLoader):
+    """Loads a module with one place of its source replaced."""
+
+    def __init__(self, module: ModuleType, old: str, new: str):
+        super().__init__(module.__name__, inspect.getfile(module))
+        self._old, self._new = old, new
+
+    def get_code(self, fullname):
+        text = self.get_source(fullname)
+        if text.count(self._old) != 1:
+            raise ValueError(f"{fullname} must contain {self._old!r} once, not {text.count(self._old)} times")
+        return self.source_to_code(text.replace(self._old, self._new), self.path)
+
+
+def mutant(component: type, old: str, new: str) -> Callable:
+    """The class of the same name from a copy of its module, in which `old`, found once, reads `new`."""
+    loader = _Edited(inspect.getmodule(component), old, new)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return getattr(module, component.__name__)
