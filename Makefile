@@ -16,13 +16,14 @@ REQUIREMENTS := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help build xc7-tools demo test torture lint clean
+.PHONY: help build xc7-tools demo test torture verify lint clean
 
 help:
 	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
 	@echo "make torture                           reliability figures into docs/reliability.md; some 20 minutes"
+	@echo "make verify                            unbounded proofs of the link's blocks; some 5 minutes"
 	@echo "make lint                              rules, types and import floors"
 	@echo "make clean                             remove build results and the virtual environment"
 
@@ -46,6 +47,9 @@ torture: $(VENV)/.demo
 	$(BIN)/python -m sim.torture all $(ARGS) || status=1; \
 	$(BIN)/python -m sim.torture report || status=1; \
 	exit $$status
+
+verify: $(VENV)/.dev
+	$(BIN)/python -m sim.formal $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
