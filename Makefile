@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Boards whose place and route comes from Debian's packages, not from pip.
-XC7_BOARDS := arty_a7
+XC7_BOARDS := arty_a7 nexys4ddr
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help

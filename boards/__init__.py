@@ -1,13 +1,14 @@
 """Floor 1: the boards, one small file of data each on top of an amaranth-boards platform."""
 
-from . import arty_a7, ulx3s
+from . import arty_a7, ecpix5, nexys4ddr, ulx3s
 from .board import Board, BoardError, Part
+from .pll import Pll
 
-__all__ = ["BOARDS", "Board", "BoardError", "Part", "find"]
+__all__ = ["BOARDS", "Board", "BoardError", "Part", "Pll", "find"]
 
 # Board name -> variants, the default first.
 BOARDS: dict[str, tuple[Board, ...]] = {
-    variants[0].name: variants for variants in (arty_a7.VARIANTS, ulx3s.VARIANTS)
+    variants[0].name: variants for variants in (arty_a7.VARIANTS, nexys4ddr.VARIANTS, ulx3s.VARIANTS, ecpix5.VARIANTS)
 }
 
 

@@ -6,7 +6,10 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-Pin = tuple[str, int]  # name and number of a resource of the board's platform
+from .pll import Pll, clocks, pll
+
+# Name and number of a resource of the board's platform, and of a part of it if it has several.
+Pin = tuple[str, int] | tuple[str, int, str]
 
 
 class BoardError(ValueError):
@@ -31,8 +34,8 @@ class Board:
     """One variant of a board.
 
     `uart`, `alive`, `busy` and `error` name resources of the amaranth-boards platform `module`.`platform`.
-    `clock_hz` is its default clock, `preset` the configuration built when none is asked for, `loader` the board's
-    name in openFPGALoader.
+    `clock_hz` is its oscillator, `preset` the configuration built when none is asked for, `preset_clock_hz` the core
+    clock of presets (None: the oscillator's), `loader` the board's name in openFPGALoader.
     """
 
     name: str
@@ -49,11 +52,16 @@ class Board:
     alive: Pin = ("led", 0)
     busy: Pin = ("led", 1)
     error: Pin = ("led", 2)
+    preset_clock_hz: int | None = None
 
     @property
     def core_clocks(self) -> tuple[int, ...]:
-        """Core clocks in Hz that the board can make. So far the default clock alone: no PLL is used."""
-        return (self.clock_hz,)
+        """Core clocks in Hz that the board makes, ascending: its oscillator, and multiples of 5 MHz from the PLL."""
+        return clocks(self.part.family, self.clock_hz, 10_000_000, 250_000_000, 5_000_000)
+
+    def pll(self, clock_hz: int) -> Pll | None:
+        """Dividers of the PLL that makes `clock_hz`; None if it cannot."""
+        return pll(self.part.family, self.clock_hz, clock_hz)
 
     def make_platform(self, toolchain: str) -> Any:
         """A fresh Amaranth platform for one of its toolchains; a platform builds one design."""

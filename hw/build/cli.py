@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--preset", metavar="NAME", help=f"configuration: {', '.join(PRESETS)} (default: the board's)")
     which.add_argument("--config", metavar="FILE", type=Path, help="configuration as a JSON file")
     p.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: build/BOARD-VARIANT-CONFIGURATION)")
+    p.add_argument("--clock", metavar="MHZ", type=float, help="core clock (default: the board's, or the file's)")
     p.add_argument("--baud", metavar="N", type=int, help="UART speed (default: the board's)")
     p.add_argument("--seed", metavar="N", type=int, default=1, help="seed of place and route (default: 1)")
     p.add_argument("--no-route", action="store_true", help="stop after synthesis")
@@ -43,13 +44,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def configuration(options: argparse.Namespace, board: Board) -> tuple[str, Config]:
-    """Name and configuration to build: of a preset at the board's clock, of a file as it is.
+    """Name and configuration to build: a preset at the board's clock, a file at its own, unless --clock says otherwise.
 
-    Raises `ConfigError` for an unknown preset, a bad file, or a file's clock that the board cannot make.
+    Raises `ConfigError` for an unknown preset, a bad file, or a clock that the board cannot make.
     """
+    if options.clock is not None and not 1 <= options.clock <= 1000:
+        raise ConfigError(f"--clock must be in 1..1000 MHz, not {options.clock:g}")
+    clock = None if options.clock is None else round(options.clock * 1e6)
     if options.config is None:
         name = options.preset or board.preset
-        return name, with_clock(preset(name), board)
+        return name, with_clock(preset(name), board, clock or board.preset_clock_hz or board.clock_hz)
     try:
         config = Config.from_json(options.config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -57,10 +61,7 @@ def configuration(options: argparse.Namespace, board: Board) -> tuple[str, Confi
         raise ConfigError(f"cannot read the configuration file {options.config}: {reason}") from None
     except ConfigError as error:
         raise ConfigError(f"{options.config}: {error}") from None
-    if config.clock_hz not in board.core_clocks:
-        clocks = " or ".join(f"{hz:,}" for hz in board.core_clocks)
-        raise ConfigError(f"Config.clock_hz must be {clocks} on {board.title}, not {config.clock_hz:,}")
-    return options.config.stem, config
+    return options.config.stem, with_clock(config, board, clock or config.clock_hz)
 
 
 def request(options: argparse.Namespace) -> Job:
@@ -93,13 +94,13 @@ def listing() -> list[dict[str, Any]]:
 
 def print_listing() -> None:
     print(
-        f"{'board':<9}{'variant':<9}{'part':<19}{'LUT':>7}{'FF':>8}{'kbit':>6}{'mult':>5}{'MHz':>5}"
+        f"{'board':<11}{'variant':<9}{'part':<22}{'LUT':>7}{'FF':>8}{'kbit':>6}{'mult':>5}{'MHz':>5}"
         f"  {'preset':<8}builds here"
     )
     for row in listing():
         builds = f"Verilog and synthesis; {', '.join(row['missing'])} not found" if row["missing"] else "bitstream"
         print(
-            f"{row['board']:<9}{row['variant']:<9}{row['part']:<19}{row['luts']:>7}{row['ffs']:>8}{row['bram_kbits']:>6}"
+            f"{row['board']:<11}{row['variant']:<9}{row['part']:<22}{row['luts']:>7}{row['ffs']:>8}{row['bram_kbits']:>6}"
             f"{row['multipliers']:>5}{row['clock_hz'] // 10**6:>5}  {row['preset']:<8}{builds}"
         )
 

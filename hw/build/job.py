@@ -105,7 +105,7 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
     part, flow = job.board.part, flow_of(job.board)
     stage = Stage(
         board=job.board, seed=job.seed, work=work, logs=job.out / "logs", console=console,
-        design=lambda: design.BoardTop(job.board, design.make_top(job.config, baud=job.baud)),
+        design=lambda: design.BoardTop(job.board, design.make_top(job.config, baud=job.baud), job.config.clock_hz),
     )
     with console.stage("elaborate", f"{job.name} for {job.board.title}"):
         try:
@@ -171,6 +171,12 @@ def _keep(job: Job, work: Path, *names: str) -> None:
         final.replace(job.out / name)
 
 
-def with_clock(config: Config, board: Board) -> Config:
-    """The configuration at a clock that the board makes; its own if the board can."""
-    return config if config.clock_hz in board.core_clocks else replace(config, clock_hz=board.clock_hz)
+def with_clock(config: Config, board: Board, clock_hz: int) -> Config:
+    """The configuration at a clock; `ConfigError` if the board does not make it."""
+    if clock_hz not in board.core_clocks:
+        near = sorted(sorted(board.core_clocks, key=lambda made: abs(made - clock_hz))[:2])
+        raise ConfigError(
+            f"Config.clock_hz must be a clock that {board.title} makes, next are {near[0]:,} and {near[1]:,}, "
+            f"not {clock_hz:,}"
+        )
+    return replace(config, clock_hz=clock_hz)

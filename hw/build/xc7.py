@@ -23,7 +23,10 @@ WEIGHTS = {
     "RAMB36E1": Usage(0, 0, 36, 0),
     "DSP48E1": Usage(0, 0, 0, 1),
 }
-IGNORED = frozenset({"CARRY4", "MUXF7", "MUXF8", "BUFG", "BUFGCTRL", "IBUF", "OBUF", "OBUFT", "IOBUF", "GND", "VCC"})
+IGNORED = frozenset({
+    "CARRY4", "MUXF7", "MUXF8", "BUFG", "BUFGCTRL", "PLLE2_BASE", "PLLE2_ADV", "IBUF", "OBUF", "OBUFT", "IOBUF", "GND",
+    "VCC",
+})
 
 # Inferred DSP48E1 lack mode bits in the bitstreams of this flow and multiply wrongly on silicon: never infer them.
 SYNTHESIS = (

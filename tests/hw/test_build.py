@@ -65,6 +65,18 @@ def test_ecp5_to_a_bitstream(tmp_path, capsys):
     assert "required 25.00 MHz: met" in out
 
 
+@pytest.mark.usefixtures("small")
+def test_ecp5_through_the_pll(tmp_path):
+    assert main(["--board", "ulx3s", "--clock", "50", "--out", str(tmp_path)]) == 0
+    report = report_of(tmp_path)
+    [clock] = report["timing"]
+    assert clock["required"] == 50  # derived by the router from the oscillator's constraint
+    assert clock["met"]
+    assert report["config"]["clock_hz"] == 50_000_000
+    assert report["placed"]["EHXPLLL"]["used"] == 1
+    assert "FREQUENCY PORT \"clk25_0__io\" 25000000.0 HZ" in (tmp_path / "top.lpf").read_text()
+
+
 @pytest.mark.usefixtures("small", "no_xc7")
 def test_artix_without_its_router_stops_after_synthesis_and_says_so(tmp_path, capsys):
     assert main(["--board", "arty_a7", "--out", str(tmp_path), "--json"]) == 0
@@ -87,10 +99,12 @@ def test_artix_without_its_router_stops_after_synthesis_and_says_so(tmp_path, ca
 @pytest.mark.usefixtures("small")
 def test_artix_to_a_bitstream_twice_the_same(tmp_path):
     for name in ("a", "b"):
-        assert main(["--board", "arty_a7", "--out", str(tmp_path / name)]) == 0
+        assert main(["--board", "arty_a7", "--clock", "125", "--out", str(tmp_path / name)]) == 0
     report = report_of(tmp_path / "a")
-    assert report["timing"][0]["required"] == 100
+    assert [clock["required"] for clock in report["timing"]] == [125]  # of the PLL, derived by the router
     assert report["timing"][0]["met"]
+    assert report["placed"]["PLLE2_ADV_PLLE2_ADV"]["used"] == 1
+    assert "<polyline" in (tmp_path / "a" / "report.html").read_text()
     one, two = ((tmp_path / name / "top.bit").read_bytes() for name in ("a", "b"))
     assert one == two
     assert b"1970/01/01" in one[:128]
@@ -178,7 +192,7 @@ def test_own_configuration_and_preset_clock(tmp_path, monkeypatch):
 def test_list(capsys, no_xc7):
     assert main(["--list"]) == 0
     table = capsys.readouterr().out
-    assert len(table.splitlines()) == 7
+    assert len(table.splitlines()) == 1 + sum(len(variants) for variants in BOARDS.values())
     assert "nextpnr-himbaechel-xilinx, xc7frames2bit" in table
     assert main(["--list", "--json"]) == 0
     boards = json.loads(capsys.readouterr().out)
@@ -208,17 +222,32 @@ def test_interrupt_leaves_nothing_half_written(tmp_path):
     assert files_of(tmp_path / "out") == ["config.json", "logs", "plan.zip", "top.lpf"]
 
 
-@pytest.mark.parametrize("board", [variants[0] for variants in BOARDS.values()], ids=lambda b: b.name)
-def test_the_accelerator_itself_elaborates_for_every_board(tmp_path, board):
-    config = preset("tiny").replace(clock_hz=board.clock_hz)
+def prepare(board, folder, make_top, clock_hz):
+    """Elaborate for a board; returns constraints and source."""
     stage = Stage(
-        board=board, seed=1, work=tmp_path, logs=tmp_path, console=Console(sys.stderr),
-        design=lambda: design.BoardTop(board, design.make_top(config, baud=board.baud)),
+        board=board, seed=1, work=folder, logs=folder, console=Console(sys.stderr),
+        design=lambda: design.BoardTop(board, make_top(), clock_hz),
     )
     flow = flow_of(board)
     flow.prepare(stage)
-    constraints = (tmp_path / flow.constraints).read_text()
-    for port in ("uart_0__rx__io", "uart_0__tx__io", "led_0__io", "led_1__io", "led_2__io"):
-        assert port in constraints
-    source = next(path for path in (tmp_path / "top.v", tmp_path / "top.il") if path.exists()).read_text()
+    source = next(path for path in (folder / "top.v", folder / "top.il") if path.exists())
+    return (folder / flow.constraints).read_text(), source.read_text()
+
+
+@pytest.mark.parametrize("through_pll", [False, True])
+@pytest.mark.parametrize("board", [board for boards in BOARDS.values() for board in boards], ids=lambda b: b.part.name)
+def test_every_board_has_its_pins_and_clock(tmp_path, board, through_pll):
+    constraints, source = prepare(board, tmp_path, Small, 50_000_000 if through_pll else board.clock_hz)
+    for name, number, *part in (board.alive, board.busy, board.error, (*board.uart, "rx"), (*board.uart, "tx")):
+        assert "__".join((f"{name}_{number}", *part, "io")) in constraints
+    assert ("PLLE2_BASE" in source or "EHXPLLL" in source) == through_pll
+    frequency = {"ecp5": f"{board.clock_hz}.0 HZ", "xc7": f"-period {1e9 / board.clock_hz:.4f}"}[board.part.family]
+    assert frequency in constraints
+
+
+@pytest.mark.parametrize("name", ["arty_a7", "ulx3s"])
+def test_the_accelerator_itself_elaborates(tmp_path, name):
+    board = BOARDS[name][0]
+    config = preset("tiny").replace(clock_hz=board.clock_hz)
+    _, source = prepare(board, tmp_path, lambda: design.make_top(config, baud=board.baud), config.clock_hz)
     assert all(f"accelerator.{part}" in source for part in ("uart", "endpoint", "core"))

@@ -8,7 +8,7 @@ from hw.build.cli import main
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--board", "artie"], "board must be one of arty_a7, ulx3s, not 'artie'"),
+    (["--board", "artie"], "board must be one of arty_a7, nexys4ddr, ulx3s, ecpix5, not 'artie'"),
     (["--board", "ulx3s", "--variant", "100"], "variant of ulx3s must be one of 85, 12, 25, 45, not '100'"),
     (["--board", "ulx3s", "--preset", "huge"], "preset must be one of .*, not 'huge'"),
     (["--board", "ulx3s", "--baud", "10000000"], r"--baud must be in 300..3125000 .*, not 10000000"),
@@ -16,7 +16,10 @@ from hw.build.cli import main
     (["--board", "ulx3s", "--config", "/nonexistent.json"], "cannot read the configuration file .*: No such file"),
     (["--board", "ulx3s", "--variant", "12", "--preset", "large"],
      r"configuration large has memories of [\d,]+ kbit, but LFE5U-12F-6BG381C has [\d,]+ kbit in block RAM and LUTs"),
-    ([], "--board must be given, one of arty_a7, ulx3s"),
+    (["--board", "ulx3s", "--clock", "51"], "Config.clock_hz must be a clock that .* makes, .*, not 51,000,000"),
+    (["--board", "ulx3s", "--clock", "0"], "--clock must be in 1..1000 MHz, not 0"),
+    (["--board", "ulx3s", "--clock", "nan"], "--clock must be in 1..1000 MHz, not nan"),
+    ([], "--board must be given, one of arty_a7, nexys4ddr, ulx3s, ecpix5"),
 ])
 def test_bad_request_is_one_sentence(tmp_path, capsys, arguments, sentence):
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
@@ -30,7 +33,8 @@ def test_bad_request_is_one_sentence(tmp_path, capsys, arguments, sentence):
     ('{"rows": 4}', "configuration key must be one of .*, not 'rows'"),
     ("{", "configuration must be a JSON object"),
     ('{"word": 20}', "Config.word must be a multiple of 8, not 20"),
-    ('{"clock_hz": 50000000}', "Config.clock_hz must be 25,000,000 on Radiona ULX3S-85F, not 50,000,000"),
+    ('{"clock_hz": 51000000}',
+     "Config.clock_hz must be a clock that Radiona ULX3S-85F makes, next are 50,000,000 and 55,000,000, not 51"),
 ])
 def test_bad_configuration_file_is_one_sentence(tmp_path, capsys, text, sentence):
     path = tmp_path / "mine.json"

@@ -1,0 +1,59 @@
+"""Which clocks the PLL of a family makes from an oscillator, exactly, within the limits of its data sheet."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Ranges of a family's PLL, frequencies in Hz. `loop` says whether the output divider is inside the loop."""
+
+    reference: tuple[int, int]  # at the phase detector
+    oscillator: tuple[int, int]
+    nominal: int  # oscillator to come close to
+    input_divider: int  # highest value of each divider; the lowest is 1
+    multiplier: int
+    output_divider: int
+    loop: bool
+
+
+@dataclass(frozen=True)
+class Pll:
+    """Divider values: the output is input / `input_divider` * `multiplier`, without `loop` also / `output_divider`."""
+
+    input_divider: int
+    multiplier: int
+    output_divider: int
+
+
+LIMITS = {
+    # PLLE2 of speed grade -1 (DS181). The open router sets the loop filter for a multiplier of 8 whatever it is.
+    "xc7": Limits((19_000_000, 450_000_000), (800_000_000, 1_600_000_000), 800_000_000, 56, 64, 128, loop=False),
+    # EHXPLLL with feedback from its first output (FPGA-DS-02012).
+    "ecp5": Limits((3_125_000, 400_000_000), (400_000_000, 800_000_000), 600_000_000, 128, 80, 128, loop=True),
+}
+
+
+def pll(family: str, source: int, clock: int) -> Pll | None:
+    """Dividers that make `clock` Hz of `source` Hz; None if there are none.
+
+    Of several, those with the fastest phase detector, which jitters least, and then the oscillator closest to nominal.
+    """
+    limits = LIMITS[family]
+    outputs = sorted(range(1, limits.output_divider + 1), key=lambda output: abs(clock * output - limits.nominal))
+    for divider in range(1, limits.input_divider + 1):
+        if not limits.reference[0] * divider <= source <= limits.reference[1] * divider:
+            continue
+        for output in outputs:
+            oscillator = clock * output
+            # The multiplier acts on the output with `loop`, else on the oscillator.
+            multiplier, rest = divmod((clock if limits.loop else oscillator) * divider, source)
+            fits = limits.oscillator[0] <= oscillator <= limits.oscillator[1] and 1 <= multiplier <= limits.multiplier
+            if fits and not rest:
+                return Pll(divider, multiplier, output)
+    return None
+
+
+def clocks(family: str, source: int, low: int, high: int, step: int) -> tuple[int, ...]:
+    """The multiples of `step` Hz in `low`..`high` that a PLL makes, and `source` itself, ascending."""
+    made = {clock for clock in range(low, high + 1, step) if pll(family, source, clock)}
+    return tuple(sorted(made | {source}))
