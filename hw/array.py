@@ -9,10 +9,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw import popcount
 from hw.arch.config import Config
 from hw.combine import Combine, final_layout
 from hw.dot import Dot
 from hw.layouts import drain_layout, step_layout
+from hw.pipeline import delayed
 
 
 class Column(wiring.Component):
@@ -49,9 +51,10 @@ class Column(wiring.Component):
         ]
 
         # Commands reach the accumulators after the counts, the drain registers after the accumulators.
-        early, counted = Signal(step_layout(config)), Signal(step_layout(config))
-        enable, load = Signal(), Signal()
-        m.d.sync += [early.eq(self.step), enable.eq(self.enable), counted.eq(early), load.eq(counted.last)]
+        early = delayed(m, self.step, popcount.LATENCY - 1, "early")
+        enable = delayed(m, self.enable, popcount.LATENCY - 1, "enable")
+        counted, load = Signal(step_layout(config)), Signal()
+        m.d.sync += [counted.eq(early), load.eq(counted.last)]
 
         # Bits that took part: what S = 2*matches - bits needs. Same recurrence as the units'.
         bits = config.accumulator_bits

@@ -11,7 +11,7 @@ from hw.popcount import MatchCount
 class Dot(wiring.Component):
     """Count matching bits of weight and activation words and accumulate the counts.
 
-    `weight` and `activation` belong to one cycle, `enable` comes one later, `clear` and `shift` two, `load` three:
+    `weight` and `activation` belong to one cycle, `enable` comes two later, `clear` and `shift` three, `load` four:
     the column delays them once for all its units. accumulator = (0 if clear, accumulator << N if shift, else
     accumulator) + (count if enable). `load` copies the accumulator to `value`; else `value` follows `below`, so that
     units stacked by `below` form a shift chain. Neither provides nor respects back-pressure.

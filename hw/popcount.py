@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.target import has_lut6
 
-LATENCY = 2
+LATENCY = 3
 CHAIN = 4  # fused adders in a row: a chain's depth against one more bit to count per chain
 GROUP = 8  # bits of a partial count of the portable form
 
@@ -85,7 +85,7 @@ def rows(columns: Columns) -> list[Value]:
 
 
 class MatchCount(wiring.Component):
-    """Number of equal bits of two words, two cycles later; zero unless `enable` holds one cycle after the words."""
+    """Number of equal bits of two words, `LATENCY` cycles later; zero unless `enable` holds one cycle before that."""
 
     def __init__(self, width: int):
         self._width = width
@@ -102,7 +102,9 @@ class MatchCount(wiring.Component):
         held = {w: [Signal(name=f"held{w}_{n}") for n in range(len(bits))] for w, bits in found.items()}
         m.d.sync += [later.eq(bit) for w, bits in found.items() for later, bit in zip(held[w], bits, strict=True)]
         first, second = rows(compress(m, held))
-        return first + second
+        summands = Signal.like(first), Signal.like(second)
+        m.d.sync += [summands[0].eq(first), summands[1].eq(second)]
+        return summands[0] + summands[1]
 
     def _groups(self, m):
         matches = ~(self.a ^ self.b)
@@ -111,7 +113,9 @@ class MatchCount(wiring.Component):
             bits = list(matches[start : start + GROUP])
             counts.append(Signal(range(len(bits) + 1), name=f"count{start}"))
             m.d.sync += counts[-1].eq(tree_sum(bits))
-        return tree_sum(counts)
+        total = Signal(range(self._width + 1))
+        m.d.sync += total.eq(tree_sum(counts))
+        return total
 
 
 def tree_sum(values):

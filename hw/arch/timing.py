@@ -13,7 +13,7 @@ from .isa import Conv, Pack, Source, Walk
 FETCH = 3  # read, check and decode one instruction
 END = FETCH
 FEED = 6  # an issued word to column 0's operands
-DRAIN = 4  # operands to the first drain slot: count in two cycles, accumulate, load
+DRAIN = 5  # operands to the first drain slot: count in three cycles, accumulate, load
 COMBINE = 7  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
 COMPARE = 3  # last finished sum to the first threshold compared, and last one compared to levels
 STORE = 3  # levels to the activation memory

@@ -2,6 +2,7 @@
 
 import cocotb
 
+from hw import popcount
 from hw.arch import timing
 from hw.arch.config import Config
 from sim.helpers import cycles, generator, settings, start
@@ -16,13 +17,13 @@ async def random_words(dut):
     mask = (1 << config.accumulator_bits) - 1
     await start(dut, **dict.fromkeys(INPUTS, 0))
     accumulator, values = 0, []
-    commands = [(0, 0, 0)] * 3  # (enable, clear, shift) of the operands before
+    commands = [(0, 0, 0)] * popcount.LATENCY  # (enable, clear, shift) of the operands before
     for step in range(int(settings()["steps"])):
         clear, shift, enable = int(step == 0 or rng.random() < 0.1), int(rng.random() < 0.2), int(rng.random() < 0.8)
         weight, activation = (rng.choice((0, (1 << config.word) - 1, rng.getrandbits(config.word))) for _ in range(2))
         dut.weight.value, dut.activation.value, dut.load.value = weight, activation, 1
-        dut.enable.value = commands[-1][0]
-        dut.clear.value, dut.shift.value = commands[-2][1:]
+        dut.enable.value = commands[1 - popcount.LATENCY][0]
+        dut.clear.value, dut.shift.value = commands[-popcount.LATENCY][1:]
         commands.append((enable, clear, shift))
         await cycles(dut, 1)
         count = (~(weight ^ activation) & (1 << config.word) - 1).bit_count() if enable else 0

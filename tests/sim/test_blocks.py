@@ -5,6 +5,7 @@ import pytest
 from hw.arch.config import preset
 from hw.array import Array
 from hw.dot import Dot
+from hw.sequencer import Sequencer
 from hw.threshold import Threshold
 from hw.walk import LaneWalk, TargetWalk
 from sim.runner import run
@@ -38,3 +39,9 @@ def test_threshold(config):
 def test_walk(config, walk):
     kind = {TargetWalk: "target", LaneWalk: "lanes"}[walk]
     run(walk(config), f"sim.core.bench_{kind}", settings={"config": config.to_json()})
+
+
+def test_sequencer():
+    config = CONFIGS["tiny"].replace(program_depth=12)
+    settings = {"config": config.to_json(), "programs": 120}
+    assert run(Sequencer(config), "sim.core.bench_sequencer", settings=settings) == 1
