@@ -64,7 +64,7 @@ async def blocks(dut, rng, words):
         if int(dut.prepare.value):
             waits["lanes_ready"] = rng.randint(1, 6)
         if int(dut.pack_begin.value):
-            waits["pack"] = rng.randint(2, 9)
+            waits["pack"] = rng.randint(3, 9)
         for name in waits:
             waits[name] = max(0, waits[name] - 1)
         dut.lanes_ready.value = int(waits["lanes_ready"] == 0)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Signal
 from amaranth.sim import Simulator
 
 from hw import multiply, popcount
@@ -59,7 +59,7 @@ def test_counters_conserve_their_bits(count, monkeypatch):
     """Every cell: outputs weighed by powers of two are the number of ones among the inputs."""
     inits = []
     monkeypatch.setattr(popcount, "primitive", lambda m, init, inputs: inits.append(init))
-    popcount.counter(Module(), [Signal() for _ in range(count)])
+    popcount.counter(None, [Signal() for _ in range(count)])
     for row in range(1 << count):
         assert sum((init >> row & 1) << weight for weight, init in enumerate(inits)) == row.bit_count()
 
