@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-
 NOTHING = "-"  # required of a figure that only informs
 
 

@@ -21,7 +21,7 @@ from sw.driver import Accelerator
 from sw.errors import AbacusError
 from sw.serial_link import SerialLink
 
-COUNTS, QUICK_COUNTS = {"emulated": 200, "virtual": 40}, {"emulated": 6}
+COUNT, QUICK_COUNT = 200, 6
 SEEDS = (1, 9)  # of the two programs
 BATCH = 3
 # The simulated board has a slow clock of its own: a second of it may take minutes.
@@ -32,19 +32,23 @@ LIMIT = 1.0
 
 
 def measure(quick: bool, seed: int) -> list[Figure]:
-    """SIGKILL, then reset, power cycle and unplugging."""
+    """SIGKILL, then reset, power cycle and unplugging of an emulated device."""
+    return accidents("emulated", QUICK_COUNT if quick else COUNT, seed)
+
+
+def accidents(kind: str, count: int, seed: int) -> list[Figure]:
+    """The figures for a kind of `Board`."""
     figures = []
-    for kind, count in (QUICK_COUNTS if quick else COUNTS).items():
-        for what, events in (("host killed with SIGKILL", ("kill",)),
-                             ("board reset, switched off or unplugged", ("reset", "power", "unplug"))):
-            with Board(kind) as board:
-                worst, wrong, foreign = torture(board, kind, events, count, seed)
-            figures.append(Figure(
-                f"{what} at {count} random points, {NAMES[kind]}",
-                f"next open within {LIMIT:g} s, next inference exact, every exception typed",
-                f"slowest open {worst:.3f} s, {wrong} of {count} inferences wrong, {foreign} other exceptions",
-                worst <= LIMIT and not wrong and not foreign,
-            ))
+    for what, events in (("host killed with SIGKILL", ("kill",)),
+                         ("board reset, switched off or unplugged", ("reset", "power", "unplug"))):
+        with Board(kind) as board:
+            worst, wrong, foreign = torture(board, kind, events, count, seed)
+        figures.append(Figure(
+            f"{what} at {count} random points, {NAMES[kind]}",
+            f"next open within {LIMIT:g} s, next inference exact, every exception typed",
+            f"slowest open {worst:.3f} s, {wrong} of {count} inferences wrong, {foreign} other exceptions",
+            worst <= LIMIT and not wrong and not foreign,
+        ))
     return figures
 
 
