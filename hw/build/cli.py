@@ -14,7 +14,7 @@ from hw.arch.config import PRESETS, Config, ConfigError, preset
 
 from .errors import BuildError
 from .job import Job, build, flow_of, with_clock
-from .tools import Console
+from .tools import Console, sources
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -98,11 +98,20 @@ def print_listing() -> None:
         f"  {'preset':<8}builds here"
     )
     for row in listing():
-        builds = f"Verilog and synthesis; {', '.join(row['missing'])} not found" if row["missing"] else "bitstream"
+        builds = f"synthesis; bitstream with {sources(row['missing'])}" if row["missing"] else "bitstream"
         print(
             f"{row['board']:<11}{row['variant']:<9}{row['part']:<22}{row['luts']:>7}{row['ffs']:>8}{row['bram_kbits']:>6}"
             f"{row['multipliers']:>5}{row['clock_hz'] // 10**6:>5}  {row['preset']:<8}{builds}"
         )
+
+
+def advice(report: dict[str, Any], board: Board) -> str:
+    """What to do after missed timing: the clock to ask for, if the board makes one that is slow enough."""
+    worst = min(clock["achieved"] / clock["required"] for clock in report["timing"])
+    slower = [clock for clock in board.core_clocks if clock <= worst * report["config"]["clock_hz"]]
+    if not slower:
+        return "do not use this bitstream"
+    return f"do not use this bitstream but build again, say with --clock {slower[-1] / 1e6:g}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,6 +140,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report, indent=2))
     console.say(f"{report['status']}: {job.out / report.get('bitstream', 'report.json')}")
     if report["status"] == "timing missed":
-        print("hw.build: the routed design is slower than its clock; do not use this bitstream", file=sys.stderr)
+        print(f"hw.build: the routed design is slower than its clock; {advice(report, job.board)}", file=sys.stderr)
         return FAILURE
     return SUCCESS

@@ -17,7 +17,7 @@ from .flow import Flow, Stage
 from .page import OTHER, colours, page
 from .placement import path_tiles, picture, placed_tiles
 from .report import Timing, Usage, check_fit, placed, save, slowest_path, slowest_steps, table
-from .tools import SOURCE, Console
+from .tools import Console, sources
 from .xc7 import XC7
 
 BITSTREAM = "top.bit"
@@ -128,8 +128,10 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
 
     if missing := flow.missing():
         report["missing"] = missing
-        wanted = "; ".join(f"{tool} ({SOURCE[tool]})" for tool in missing)
-        console.say(f"no bitstream: not found {wanted}\n  or build {job.out / 'plan.zip'} with the vendor's tools")
+        console.say(
+            f"no bitstream: {', '.join(missing)} not found\n  get them from {sources(missing)}\n"
+            f"  or build {job.out / 'plan.zip'} with the vendor's tools"
+        )
     elif job.route:
         return _route(job, flow, stage, report, blocks)
     return ""

@@ -69,6 +69,11 @@ def require(tool: str) -> str:
     raise BuildError(f"the tool {tool} was not found; get it from {SOURCE[tool]}")
 
 
+def sources(tools: Sequence[str]) -> str:
+    """Where to get several tools, each place once."""
+    return " and ".join(dict.fromkeys(SOURCE[tool] for tool in tools))
+
+
 class Console:
     """Progress for a person: one line when a stage starts and ends, with its seconds; `stages` keeps them."""
 

