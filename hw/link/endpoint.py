@@ -84,7 +84,7 @@ class Endpoint(wiring.Component):
 
 
 def _count(m: Module, event) -> Signal:
-    """A 16-bit counter of cycles with `event` that stays at its highest value."""
-    counter = Signal(16)
-    m.d.sync += counter.eq(Mux(counter.all(), counter, counter + event))
+    """A 16-bit counter of cycles with `event`, one cycle late, that stays at its highest value."""
+    counter, happened = Signal(16), Signal()
+    m.d.sync += [happened.eq(event), counter.eq(Mux(counter.all(), counter, counter + happened))]
     return counter
