@@ -16,8 +16,8 @@ from sim.torture import figures
 from sim.torture.figures import Record
 
 # In the order of the report.
-NAMES = ("codec", "deframer", "order", "goodput", "inference", "noise", "kill", "killrtl", "refusals", "artifact", "uart",
-         "soak")
+NAMES = ("codec", "deframer", "order", "goodput", "inference", "noise", "kill", "killrtl", "refusals", "artifact",
+         "uart", "soak")
 FOLDER = Path("build/torture")
 REPORT = Path("docs/reliability.md")
 _HEAD = """# Reliability of link and host
