@@ -20,6 +20,7 @@ BITS_PER_BYTE = 10
 LATENCY_MS = 1
 _SYSFS = Path("/sys/bus/usb-serial/devices")
 _PROC = Path("/proc")
+_GONE = (serial.SerialException, OSError, termios.error)  # what a port raises that was pulled out
 _PSEUDO_TERMINALS = "/dev/pts/"
 
 
@@ -42,11 +43,11 @@ class SerialLink:
         try:
             self._port = serial.Serial(path, baud, timeout=0, write_timeout=10 + self.timeout, exclusive=True)
             _keep_others_out(self._port, path)
-        except (serial.SerialException, ValueError, OSError) as error:
+            # What an earlier owner left behind, in both directions.
+            self._port.reset_input_buffer()
+            self._port.reset_output_buffer()
+        except (ValueError, *_GONE) as error:
             raise LinkError(_open_failure(path, baud, error)) from None
-        # What an earlier owner left behind, in both directions.
-        self._port.reset_input_buffer()
-        self._port.reset_output_buffer()
         self.latency_ms = shorten_latency(self._port, path)
 
     def send(self, data: bytes) -> None:
@@ -54,14 +55,14 @@ class SerialLink:
             self._port.write(data)
         except serial.SerialTimeoutException:
             raise LinkError(f"serial port {self.name} takes no bytes: is something reading at the other end?") from None
-        except (serial.SerialException, OSError, TypeError) as error:
+        except (TypeError, *_GONE) as error:
             raise LinkError(f"serial port {self.name} is gone: {error}") from None
 
     def receive(self, timeout: float) -> bytes:
         try:
             ready, _, _ = select.select([self._port.fileno()], [], [], max(timeout, 0))
             return bytes(self._port.read(max(self._port.in_waiting, 1))) if ready else b""
-        except (serial.SerialException, OSError, TypeError, ValueError) as error:
+        except (TypeError, ValueError, *_GONE) as error:
             raise LinkError(f"serial port {self.name} is gone: {error}") from None
 
     def close(self) -> None:

@@ -75,6 +75,15 @@ def test_a_refused_lock_is_a_sentence(port: str, monkeypatch: pytest.MonkeyPatch
     os.close(holder)
 
 
+def test_a_port_that_goes_while_it_is_opened(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(self: serial.Serial) -> None:
+        raise termios.error(5, "Input/output error")
+
+    monkeypatch.setattr(serial.Serial, "reset_input_buffer", gone)
+    with pytest.raises(LinkError, match=f"serial port {port} cannot be opened as a serial port: .*Input/output error"):
+        SerialLink(port)
+
+
 @pytest.mark.parametrize(("writable", "expected"), [(True, 1), (False, 16)])
 def test_the_latency_timer_is_set_where_possible(
     port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool, expected: int
