@@ -128,9 +128,9 @@ def test_a_bad_line_changes_nothing(seed: int, window: int) -> None:
         out = bytearray()
         for byte in data:
             dice = rng.random()
-            if dice < 0.0003:
+            if dice < 0.001:
                 continue
-            out.append(byte ^ 1 << rng.randrange(8) if dice > 0.9997 else byte)
+            out.append(byte ^ 1 << rng.randrange(8) if dice > 0.999 else byte)
         return bytes(out)
 
     images = some_images(12)
