@@ -10,7 +10,7 @@ def _board(variant: str, part: Part, platform: str, preset: str) -> Board:
     return Board(
         name="arty_a7", variant=variant, title=f"Digilent Arty A7-{variant}T", part=part,
         module="amaranth_boards.arty_a7", platform=platform, preset=preset, clock_hz=100_000_000,
-        # With its preset the 35T is 80 % full; routing reached 82 to 96 MHz.
+        # Below what the router reaches on a nearly full 35T (docs/boards.md).
         preset_clock_hz=75_000_000, baud=3_000_000, loader=f"arty_a7_{variant}t",
     )
 
