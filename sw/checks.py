@@ -17,11 +17,12 @@ class GraphError(AbacusError):
     """A graph that has no meaning; the message is one sentence naming the layer, what is allowed and what was given."""
 
 
-def keys(what: str, value: Any, kinds: Mapping[str, type]) -> None:
-    if not isinstance(value, dict) or set(value) != set(kinds):
+def keys(what: str, value: Any, kinds: Mapping[str, type], options: Mapping[str, type] | None = None) -> None:
+    """`value` must be a dict of exactly the keys of `kinds`, and any of `options`, each of its type."""
+    if not isinstance(value, dict) or set(value) - set(options or ()) != set(kinds):
         given = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
         raise GraphError(f"{what} must have exactly the keys {', '.join(sorted(kinds))}, not {given}")
-    for key, kind in kinds.items():
+    for key, kind in (*kinds.items(), *((key, kind) for key, kind in (options or {}).items() if key in value)):
         if type(value[key]) is not kind:
             raise GraphError(f"{what} {key} must be of type {kind.__name__}, not {value[key]!r}")
 

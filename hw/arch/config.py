@@ -55,6 +55,7 @@ def _u(low: int, high: int, doc: str, default: int) -> int:
 INSTRUCTION_BITS = 128
 TAP_BITS = 36
 IMAGE_PLANES = 8
+VALUE_BITS = 16  # a value of a residual connection, signed
 
 
 @dataclass(frozen=True)

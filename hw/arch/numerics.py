@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .config import IMAGE_PLANES
+from .config import IMAGE_PLANES, VALUE_BITS
 
 Bits = Sequence[int]
 
@@ -46,6 +46,18 @@ def max_pool(values: Sequence[int]) -> int:
     return max(values)
 
 
+def add(value: int, bias: int, kept: int, shift: int) -> int:
+    """X = P + bias + V * 2^shift, what a residual connection compares with thresholds."""
+    return value + bias + (kept << shift)
+
+
+def keep(value: int, shift: int, rectify: bool) -> int:
+    """V = X / 2^shift rounded down, saturated to `VALUE_BITS` bits, at least 0 if `rectify`."""
+    top = (1 << VALUE_BITS - 1) - 1
+    kept = min(max(value >> shift, -top - 1), top)
+    return max(kept, 0) if rectify else kept
+
+
 def level(value: int, thresholds: Sequence[int]) -> int:
     """#{ t : value >= T[t] }; thresholds ascend."""
     return sum(value >= threshold for threshold in thresholds)
@@ -73,12 +85,15 @@ Tensor = Sequence[Sequence[Sequence[Bits]]]  # planes of a map: [row][column][pl
 
 def convolve(
     planes: Tensor, weights: Tensor, coefficients: Sequence[Sequence[int]], *, stride: int, padding: int, low: bool,
+    average: int = 1,
 ) -> list[list[int]]:
     """O of one output channel at every position, from its weight bits [ky][kx][plane][channel].
 
-    A tap outside the map counts as all-zero bits when `low`, else it does not count.
+    A tap outside the map counts as all-zero bits when `low`, else it does not count. With `average`, a weight serves
+    a window of average x average taps: the sum of an average pool, without its division.
     """
-    kernel_rows, kernel_columns = len(weights), len(weights[0])
+    weights = [[row[kx // average] for kx in range(len(row) * average)] for row in weights for _ in range(average)]
+    stride, kernel_rows, kernel_columns = stride * average, len(weights), len(weights[0])
 
     def at(y: int, x: int) -> int:
         taps = [(ky, kx, y * stride + ky - padding, x * stride + kx - padding)
@@ -100,8 +115,13 @@ def _tap(planes: Tensor, row: int, column: int, plane: int, weights: Bits, low: 
     return dot(weights, [0] * len(weights)) if low else 0
 
 
-def pool(values: Sequence[Sequence[int]], window: int, stride: int) -> list[list[int]]:
-    """Max-pool of one channel's map with a square, unpadded window."""
-    rows, columns = (output_size(size, window, stride, 0) for size in (len(values), len(values[0])))
-    return [[max_pool([values[y * stride + i][x * stride + j] for i in range(window) for j in range(window)])
+def pool(values: Sequence[Sequence[int]], window: int, stride: int, padding: int = 0) -> list[list[int]]:
+    """Max-pool of one channel's map with a square window; positions outside the map do not take part."""
+    sizes = len(values), len(values[0])
+    rows, columns = (output_size(size, window, stride, padding) for size in sizes)
+
+    def inside(start: int, size: int) -> range:
+        return range(max(0, start * stride - padding), min(size, start * stride - padding + window))
+
+    return [[max_pool([values[i][j] for i in inside(y, sizes[0]) for j in inside(x, sizes[1])])
              for x in range(columns)] for y in range(rows)]

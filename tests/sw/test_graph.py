@@ -42,6 +42,17 @@ def test_output_of_strides_and_overlapping_pools():
     assert layer.output(20, 15) == Shape(10, 8, 4, 3, 3, 2)
 
 
+def test_output_of_padded_pools_and_averages():
+    layer = conv(stride=1, pool=3, pool_stride=2, pool_padding=1)
+    assert layer.output(16, 11) == Shape(16, 11, 8, 6, 3, 2)
+    assert conv(padding=0, average=3, pool=1, pool_stride=1).output(11, 9) == Shape(1, 1, 1, 1, 3, 2)
+
+
+def test_sum_bound_covers_added_values():
+    layer = conv(keep=True, add="zero", shift=3, bias=np.array([5, -70, 6]))
+    assert layer.sum_bound() == conv().sum_bound() + 70 + (1 << 18)
+
+
 def test_sum_bound_is_reached_by_the_worst_input():
     assert conv(coefficients=np.array([[-3, 1] * 4] * 2)).sum_bound() == 2 * 4 * (3 + 1) * 2 * 9
 
@@ -76,10 +87,17 @@ I64 = np.int64
     ({"pool": True}, "one.pool must be an integer in 1..4095, not True"),
     ({"padding": -1}, "one.padding must be an integer in 0..4095, not -1"),
     ({"pad": 1}, "one.pad must be a Padding, not 1"),
-    ({"thresholds": None}, "one.code must come with thresholds"),
+    ({"thresholds": None}, "one must have thresholds and code, or none of them"),
     ({"thresholds": None, "code": None, "bias": np.zeros(2, I64)}, r"one.bias must have shape \[co\] = \[3\]"),
-    ({"code": None}, "one must have thresholds and code without bias"),
-    ({"bias": np.zeros(3, I64)}, "one must have thresholds and code without bias"),
+    ({"code": None}, "one must have thresholds and code, or none of them"),
+    ({"bias": np.zeros(3, I64)}, "one.bias must be part of the thresholds: no values are added or kept"),
+    ({"average": 2}, "one.padding must be 0 after an average pool, not 1"),
+    ({"pool_padding": 2}, "one.pool_padding must be an integer in 0..1, not 2"),
+    ({"add": "a/b"}, "one.add must be the name of a layer or empty, not 'a/b'"),
+    ({"keep": 1}, "one.keep must be true or false, not 1"),
+    ({"shift": 1}, "one.shift must be an integer in 0..0, not 1"),
+    ({"keep": True, "shift": 16}, "one.shift must be an integer in 0..15, not 16"),
+    ({"rectify": True}, "one.rectify must come with keep"),
     ({"thresholds": np.array([[0, 0, 5], [0, 7, 5], [0, 0, 0]])}, r"must ascend per channel, not \[0, 7, 5\]"),
     ({"thresholds": np.zeros((2, 3), I64)}, r"one.thresholds must have shape \[co, t\] = \[3, any\]"),
     ({"thresholds": np.zeros((3, 16), I64)}, "one.thresholds per channel must be an integer in 1..15, not 16"),
@@ -101,12 +119,16 @@ def test_bad_layers_are_refused(changes, message):
     ({"classes": ("a", "b", "c", 4)}, "graph classes must be text"),
     ({"metadata": {"seed": 1}}, "graph metadata must be text"),
     ({"classes": ("a", "b")}, r"two must have one channel per class \(2\), not 4"),
-    ({"layers": (conv(),)}, "one must emit integers on a 1 x 1 map, as the last layer"),
-    ({"layers": (conv(), head(padding=1))}, "two must emit integers on a 1 x 1 map, as the last layer"),
+    ({"layers": (conv(),)}, "one must emit integers on a 1 x 1 map without residual"),
+    ({"layers": (conv(), head(padding=1))}, "two must emit integers on a 1 x 1 map without residual"),
     ({"layers": (conv(), head(source="three"))}, "two.source must be 'image' or an earlier layer, not 'three'"),
     ({"layers": (conv(source="two"), head())}, "one.source must be 'image' or an earlier layer, not 'two'"),
     ({"layers": (conv(), conv(source="one"))}, "layer names must differ, but 'one' appears twice"),
-    ({"layers": (conv(thresholds=None, code=None), head())}, "one must have thresholds: only the last layer emits"),
+    ({"layers": (conv(thresholds=None, code=None), head())}, "one must have thresholds or keep: only the last"),
+    ({"layers": (conv(add="two"), head())}, "one.add must be an earlier layer with keep, not 'two'"),
+    ({"layers": (conv(keep=True), conv(name="more", add="one", pool=1), head())},
+     r"more.add must have the output \(4, 4, 3\) of its layer, not \(4, 3, 3\)"),
+    ({"layers": (conv(), head(keep=True))}, "two must emit integers on a 1 x 1 map without residual"),
     ({"layers": (conv(), head(coefficients=np.ones((1, 3), I64)))}, "two must take 2 planes, as one has, not 3"),
     ({"image": Image(8, 7, 3)}, "one must take 3 channels, as image has, not 2"),
     ({"image": Image(3, 7, 2)}, "two kernel must have at most 1 rows, as its input, not 4"),
@@ -133,7 +155,18 @@ def equal(one, two):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_sections_and_back(seed):
-    start = replace(random_graph(seed), scale=0.1 + 0.2, metadata={"a": "b"})
+    check_sections(replace(random_graph(seed), scale=0.1 + 0.2, metadata={"a": "b"}))
+
+
+def test_sections_of_residual_layers_and_back():
+    values = {"pool": 1, "pool_stride": 1, "keep": True, "shift": 4, "bias": np.arange(3)}
+    one = conv(**values)
+    two = conv(name="more", add="one", rectify=True, **values)
+    last = head(source="more", average=2, weights=np.zeros((1, 4, 3, 4, 3), np.uint8))
+    check_sections(graph(layers=(one, two, last)))
+
+
+def check_sections(start):
     header, arrays = start.to_sections()
     equal(start, Graph.from_sections(json.loads(json.dumps(header)), arrays))
 
@@ -162,6 +195,7 @@ def damage(path, value):
     (damage((0, "layers"), [7]), "layer header must have exactly the keys .* not int"),
     (damage((0, "layers", 0, "pad"), "HIGH"), "one.pad must be one of SKIP, LOW, not 'HIGH'"),
     (damage((0, "layers", 0, "pool"), True), "layer header pool must be of type int, not True"),
+    (damage((0, "layers", 0, "keep"), 1), "layer header keep must be of type bool, not 1"),
     (damage((0, "layers", 0, "arrays"), ["weights"]), "one.arrays must be weights, coefficients and some of"),
     (damage((0, "layers", 0, "arrays"), ["weights", "coefficients", {}]), "one.arrays must be weights, coefficients"),
     (damage((0, "layers", 0, "shape"), [2, 3]), "one.weights shape must be m, co, ci, kh, kw"),

@@ -80,3 +80,35 @@ def test_low_padding_is_zero_padding_of_the_image():
             taps = [(2 * bits[i][j] - 1, 2 * y + i - 1, 2 * x + j - 1) for i in range(3) for j in range(3)]
             real = sum(w * image[r][c] for w, r, c in taps if 0 <= r < 3 and 0 <= c < 4)
             assert value == 2 * real - 255 * sum(w for w, _, _ in taps)
+
+
+def test_padded_pool_leaves_positions_outside_out():
+    values = [[-9, -8, -7], [-6, -5, -4], [-3, -2, -1]]
+    assert numerics.pool(values, 3, 2, 1) == [[-5, -4], [-2, -1]]
+    assert numerics.pool([[-9]], 3, 1, 2) == [[-9] * 3] * 3
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_average_is_a_convolution_of_sums(stride):
+    rng = random.Random(stride)
+    planes = [[[[rng.randrange(2)]] for _ in range(11)] for _ in range(10)]  # one plane, one channel
+    weights = [[[[rng.randrange(2)]] for _ in range(2)] for _ in range(3)]
+    sums = [[sum(2 * planes[2 * y + a][2 * x + b][0][0] - 1 for a in (0, 1) for b in (0, 1)) for x in range(5)]
+            for y in range(5)]
+    expected = [
+        [7 * sum((2 * weights[i][j][0][0] - 1) * sums[y + i][x + j] for i in range(3) for j in range(2))
+         for x in range(0, 4, stride)] for y in range(0, 3, stride)]
+    got = numerics.convolve(planes, weights, [[7]], stride=stride, padding=0, low=False, average=2)
+    assert got == expected
+
+
+@pytest.mark.parametrize(("value", "shift", "rectify", "expected"), [
+    (-1, 0, False, -1), (-1, 3, False, -1), (-1, 3, True, 0), (15, 3, True, 1), (40000, 0, False, 32767),
+    (-40000, 0, False, -32768), (-(1 << 18), 3, False, -32768), ((1 << 18) + 7, 3, False, 32767),
+])
+def test_kept_values_are_rounded_down_and_saturated(value, shift, rectify, expected):
+    assert numerics.keep(value, shift, rectify) == expected
+
+
+def test_added_values_lie_on_their_grid():
+    assert numerics.add(5, -7, -3, 4) == 5 - 7 - 48
