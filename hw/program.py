@@ -3,34 +3,27 @@
 Refused are bitstreams for another part and such that miss their timing: what they would do is unknown.
 """
 
-import argparse
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import boards
 from boards import BOARDS, Board, BoardError
 from hw.build.errors import BuildError
 from hw.build.job import BITSTREAM, TIMING_MISSED
 from hw.build.tools import require
+from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
 
-SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 HEADER = 512  # bytes at the start of a bitstream that name its part
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"hw.program: {message} (--help lists the options)", file=sys.stderr)
-        raise SystemExit(USAGE)
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options."""
-    p = _Parser(prog="python -m hw.program", description="Load the bitstream of a build folder into a board.")
+    p = Parser(prog="python -m hw.program", description="Load the bitstream of a build folder into a board.")
     p.add_argument("board", metavar="BOARD", help=f"one of {', '.join(BOARDS)}")
     p.add_argument("folder", metavar="DIR", type=Path, help="folder that hw.build wrote")
     p.add_argument("--variant", metavar="V", help="variant of the board (default: the one in the folder's report)")

@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 
 from hw.arch.config import PRESETS, Config, ConfigError, preset
+from hw.options import Parser
 from hw.top import Top
 from hw.verilog import verilog
 from sim.runner import ROOT, SimulationError, cached
@@ -111,9 +112,9 @@ def cycles_per_bit(config: Config, arguments: argparse.Namespace) -> float:
     return CYCLES_PER_BIT
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="python -m sim.board",
         description="Simulate a board: the accelerator's RTL, its serial line behind a pseudo-terminal whose path is "
                     "printed as 'board: /dev/pts/N'. Runs until Ctrl-C.",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from hw.arch.wire import Refusal, Type
 from sim.faults import Corruptor, Faults
-from sw.connection import Talk, next_event
+from sw.connection import Asker, Talk, next_event
 from sw.protocol import Frame
 from sw.session import Session
 
@@ -97,15 +97,10 @@ def drive(
 
     `device` takes bytes and the time.
     """
-    upcoming = None
+    asker = Asker(session, talk)
     while True:
-        while session.line_free_at <= now and (upcoming or session.ready(Type.PING)):
-            upcoming = upcoming or talk.ask(now)
-            if upcoming is None or not session.ready(upcoming[0], len(upcoming[1])):
-                break
-            session.submit(*upcoming, now=now)
-            upcoming = None
-            up.send(session.step(b"", now)[0], now)
+        for request in asker.ask(now):
+            up.send(request, now)
         if arrived := up.receive(now):
             down.send(device(arrived, now), now)
         output, got = session.step(down.receive(now), now)

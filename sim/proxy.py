@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 
 from hw.arch.config import ConfigError, preset
+from hw.options import Parser
 from sim.ends import Closed, Emulated, End, Serial, Server, Terminal
 from sim.faults import Corruptor, Faults
 from sim.line import Delay
@@ -132,9 +133,9 @@ def command(proxy: Proxy, name: str, plug: Callable[[], End]) -> str:
     return f"error: command must be reset, power, unplug or replug, not {name!r}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m sim.proxy", description="A faulty line between host and device.")
+    result = Parser(prog="python -m sim.proxy", description="A faulty line between host and device.")
     device = result.add_mutually_exclusive_group(required=True)
     device.add_argument("--device", metavar="PATH", help="serial port of a board, virtual or not")
     device.add_argument("--emulated", metavar="PRESET", help="a device in this process")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, Protocol
 
 from hw.arch import wire
@@ -148,17 +148,11 @@ class Connection:
 
     def _converse(self, session: Session, talk: Talk) -> None:
         """Keep the window filled and pass replies on as they come."""
-        received, upcoming = b"", None
+        received, asker = b"", Asker(session, talk)
         while True:
             now = time.monotonic()
             output, replies = session.step(received, now)
-            while session.line_free_at <= now and (upcoming or session.ready(Type.PING)):
-                upcoming = upcoming or talk.ask(now)
-                if upcoming is None or not session.ready(upcoming[0], len(upcoming[1])):
-                    break
-                session.submit(*upcoming, now=now)
-                upcoming = None
-                output += session.step(b"", now)[0]
+            output += b"".join(asker.ask(now))
             received = b""
             if output:
                 self._link.send(output)
@@ -187,6 +181,25 @@ def next_event(session: Session, talk: Talk, now: float) -> float:
     if session.deadline is not None:
         times.append(session.deadline)
     return min((at for at in times if at > now), default=now)
+
+
+class Asker:
+    """Submits to a session what a talk asks for, while there is room in the session and on the line."""
+
+    def __init__(self, session: Session, talk: Talk) -> None:
+        self._session, self._talk = session, talk
+        self._upcoming: Request | None = None  # asked for, but there was no room
+
+    def ask(self, now: float) -> Iterator[bytes]:
+        """The bytes to send now, request by request."""
+        session = self._session
+        while session.line_free_at <= now and (self._upcoming or session.ready(Type.PING)):
+            self._upcoming = self._upcoming or self._talk.ask(now)
+            if self._upcoming is None or not session.ready(self._upcoming[0], len(self._upcoming[1])):
+                return
+            session.submit(*self._upcoming, now=now)
+            self._upcoming = None
+            yield session.step(b"", now)[0]
 
 
 class _List:

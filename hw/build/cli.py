@@ -6,28 +6,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import boards
 from boards import BOARDS, Board, BoardError
 from hw.arch.config import PRESETS, Config, ConfigError, preset
+from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
 
 from .errors import BuildError
 from .job import Job, build, flow_of, with_clock
 from .tools import Console, sources
 
-SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"hw.build: {message} (--help lists the options)", file=sys.stderr)
-        raise SystemExit(USAGE)
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options."""
-    p = _Parser(prog="python -m hw.build", description="Build the accelerator for a board: Verilog, table, bitstream.")
+    p = Parser(prog="python -m hw.build", description="Build the accelerator for a board: Verilog, table, bitstream.")
     p.add_argument("--board", metavar="NAME", help=f"board: {', '.join(BOARDS)}")
     p.add_argument("--variant", metavar="V", help="variant of the board, see --list (default: its first)")
     which = p.add_mutually_exclusive_group()

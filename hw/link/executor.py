@@ -111,6 +111,14 @@ class Executor(wiring.Component):
                 r.index.eq(Mux(r.index == last, 0, r.index + 1)), r.left.eq(r.left - 1),
             ]
 
+    def _give(self, m: Module, r: _Registers, source, end, final):
+        """Send byte `index` of `source`; whether it goes and is the last, by `end`. `final`: the frame ends there."""
+        m.d.comb += [
+            self.o.valid.eq(1), self.o.p.data.eq(source.word_select(r.index, 8)), self.o.p.last.eq(end & final)]
+        with m.If(self.o.ready):
+            m.d.sync += r.index.eq(Mux(end, 0, r.index + 1))
+        return self.o.ready & end
+
     def _receive(self, m: Module, r: _Registers) -> None:
         """Header, session and sequence, length, address."""
         with m.State("Header"):
@@ -240,15 +248,8 @@ class Executor(wiring.Component):
             m.next = "Head"
         with m.State("Head"):
             head = Cat(r.type, C(wire.VERSION, 4), r.header.sequence, r.header.session, r.body)
-            m.d.comb += [
-                self.o.valid.eq(1), self.o.p.data.eq(head.word_select(r.index, 8)),
-                self.o.p.last.eq((r.index == HEADER_BYTES - 1) & (r.body == 0)),
-            ]
-            with m.If(self.o.ready):
-                m.d.sync += r.index.eq(r.index + 1)
-                with m.If(r.index == HEADER_BYTES - 1):
-                    m.d.sync += r.index.eq(0)
-                    self._next_part(m, r, r.body == 0)
+            with m.If(self._give(m, r, head, r.index == HEADER_BYTES - 1, r.body == 0)):
+                self._next_part(m, r, r.body == 0)
 
     def _next_part(self, m: Module, r: _Registers, finished) -> None:
         with m.If(finished):
@@ -276,14 +277,12 @@ class Executor(wiring.Component):
                 m.d.sync += r.data.eq(self.i_read.payload)
                 m.next = "Body"
         with m.State("Body"):
-            m.d.comb += [
-                self.o.valid.eq(1), self.o.p.data.eq(r.data.word_select(r.index, 8)), self.o.p.last.eq(r.body == 1),
-            ]
+            final = r.body == 1
             with m.If(self.o.ready):
-                m.d.sync += [r.body.eq(r.body - 1), r.index.eq(r.index + 1)]
-                with m.If((r.body == 1) | (r.index == r.last)):
-                    m.d.sync += [r.index.eq(0), r.offset.eq(r.offset + 1)]
-                    self._next_part(m, r, r.body == 1)
+                m.d.sync += r.body.eq(r.body - 1)
+            with m.If(self._give(m, r, r.data, final | (r.index == r.last), final)):
+                m.d.sync += r.offset.eq(r.offset + 1)
+                self._next_part(m, r, final)
         with m.State("Echo"):
             m.d.comb += [
                 self.o.valid.eq(self.i.valid), self.o.p.data.eq(self.i.payload), self.o.p.last.eq(r.body == 1),

@@ -17,6 +17,14 @@ FIRST = (1 << 16) - wire.HEADER.size - CRC_BYTES  # minus the bytes around the p
 RING = 1 << wire.RECEIVE_BUFFER.bit_length()  # bytes, a power of two with room for the credits
 
 
+def _sieve(shape) -> dict:
+    """Ports of what lets whole frames pass."""
+    return {
+        "i": In(stream.Signature(shape, always_ready=True)), "o": Out(stream.Signature(8)),
+        "bad": Out(1), "overrun": Out(1),
+    }
+
+
 class Checker(wiring.Component):
     """Store decoded frames and release those that are whole.
 
@@ -30,10 +38,8 @@ class Checker(wiring.Component):
     bad, overrun : Out(1)                high for one cycle per dropped frame
     """
 
-    i: In(stream.Signature(DECODED, always_ready=True))
-    o: Out(stream.Signature(8))
-    bad: Out(1)
-    overrun: Out(1)
+    def __init__(self):
+        super().__init__(_sieve(DECODED))
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -91,14 +97,11 @@ class Deframer(wiring.Component):
     Members
     -------
     i : In(stream.Signature(RECEIVED, always_ready=True))
-    o : Out(stream.Signature(8))         header and payload of whole frames, one after the other
-    bad, overrun : Out(1)                high for one cycle per dropped frame
+    o, bad, overrun : as of `Checker`
     """
 
-    i: In(stream.Signature(RECEIVED, always_ready=True))
-    o: Out(stream.Signature(8))
-    bad: Out(1)
-    overrun: Out(1)
+    def __init__(self):
+        super().__init__(_sieve(RECEIVED))
 
     def elaborate(self, platform) -> Module:
         m = Module()

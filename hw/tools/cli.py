@@ -5,26 +5,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hw.build.errors import BuildError
 from hw.build.tools import EXECUTABLES, SOURCE, Console, find, xc7_prefix
 from hw.build.xc7 import DATABASE_NAME, XC7, database
+from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
 
 from .xc7 import current, install, packages
 
-SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"hw.tools: {message} (--help lists the options)", file=sys.stderr)
-        raise SystemExit(USAGE)
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options."""
-    p = _Parser(prog="python -m hw.tools", description="The tools of the builds: which are here, and installing some.")
+    p = Parser(prog="python -m hw.tools", description="The tools of the builds: which are here, and installing some.")
     commands = p.add_subparsers(dest="command", required=True, metavar="list|install")
     listing = commands.add_parser("list", help="every tool, where it was found or where to get it")
     listing.add_argument("--json", action="store_true", help="as JSON")

@@ -3,9 +3,10 @@
 For each block: its contract holds for ever, its covers are reached, and a copy with a seeded bug is refused.
 """
 
-import argparse
 import sys
 import time
+
+from hw.options import FAILURE, SUCCESS, Parser
 
 from . import checking, coding, exchange, storage
 from .prover import Proof, ProofError
@@ -22,12 +23,11 @@ def check(proof: Proof) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m sim.formal", description="Prove the blocks of the link.")
+    parser = Parser(prog="python -m sim.formal", description="Prove the blocks of the link.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROOFS)}; all without")
     names = parser.parse_args(argv).names
     if unknown := [name for name in names if name not in PROOFS]:
-        print(f"sim.formal: proof must be one of {', '.join(PROOFS)}, not {unknown[0]!r}", file=sys.stderr)
-        return 1
+        parser.error(f"proof must be one of {', '.join(PROOFS)}, not {unknown[0]!r}")
     failed = 0
     for name in names or PROOFS:
         start = time.monotonic()
@@ -35,11 +35,11 @@ def main(argv: list[str] | None = None) -> int:
             wrong = check(PROOFS[name])
         except ProofError as error:
             print(f"sim.formal: {error}", file=sys.stderr)
-            return 1
+            return FAILURE
         failed += bool(wrong)
         print(f"{name:12} {', '.join(wrong) or 'proved, covers reached, seeded bug noticed':45} "
               f"{time.monotonic() - start:6.1f} s", flush=True)
-    return 1 if failed else 0
+    return FAILURE if failed else SUCCESS
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ Exit status: 0 when every requirement is met, 1 when one is not, 2 for wrong arg
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib
 import sys
 import time
 from pathlib import Path
 
+from hw.options import Parser
 from sim.torture import figures
 from sim.torture.figures import Record
 
@@ -72,8 +72,8 @@ def report(folder: Path, output: Path) -> int:
     return 0 if met and not missing else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sim.torture", description="Torture host and link.")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m sim.torture", description="Torture host and link.")
     parser.add_argument("names", nargs="+", choices=[*NAMES, "all", "report"], metavar="NAME",
                         help=f"one or more of {', '.join(NAMES)}; or all; or report")
     parser.add_argument("--quick", action="store_true", help="small counts; nothing is kept")

@@ -64,7 +64,8 @@ def test_a_mutant_needs_its_place_once():
 
 
 def test_an_unknown_proof_is_one_sentence(capsys):
-    assert main(["nonsense"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["nonsense"])
     assert capsys.readouterr().err.startswith("sim.formal: proof must be one of buffer, ")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from hw.arch.config import Config, preset
@@ -53,25 +52,14 @@ class Spy(EmulatedLink):
         return sum(frame.type == kind for frame in self.sent)
 
 
-class Answering:
-    """A link whose far end answers every frame as told."""
-
-    name = "test"
-    timeout = 0.01
-    bytes_per_second = None
+class Answering(EmulatedLink):
+    """A link whose far end answers every frame as told, whatever device there is."""
 
     def __init__(self, answer: Callable[[Frame], bytes]) -> None:
-        self._answer, self._arrived, self._deframer = answer, b"", Deframer()
+        super().__init__(device(), timeout=0.01)
+        self.name = "test"
+        self._answer, self._deframer = answer, Deframer()
 
     def send(self, data: bytes) -> None:
         for frame in self._deframer.feed(data):
             self._arrived += self._answer(frame)
-
-    def receive(self, timeout: float) -> bytes:
-        if not self._arrived:
-            time.sleep(timeout)
-        data, self._arrived = self._arrived, b""
-        return data
-
-    def close(self) -> None:
-        pass
