@@ -13,6 +13,8 @@ from torch import Tensor
 
 from sw.errors import AbacusError
 
+from .kernels import combine, nested_coefficients, step_gradients, steps, tally
+
 MAX_PLANES = 8
 RIDGE = 1e-3
 RANK_TOLERANCE = 1e-5  # least eigenvalue of the Gram matrix, whose diagonal is 1
@@ -50,7 +52,7 @@ class Bases:
     """Weights as a linear combination of binary bases: W ~ sum_m alpha_m B_m (eq 1).
 
     B_m = sign(W - mean(W) + u_m std(W)) (eq 2) with the population standard deviation; alpha = argmin ||w - B a||^2
-    (eq 3) with the un-centred w and no intercept, plus a ridge term where the bases are linearly dependent.
+    (eq 3) with the un-centred w and no intercept (`nested_coefficients`), with ridge where bases are dependent.
     Mean, deviation and alpha are those of the whole layer, or of each output channel when `channelwise`
     (section 3.1.2, where alpha gets a row per channel).
 
@@ -72,18 +74,53 @@ class Bases:
 
     def planes(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """(B [M, *weight.shape] of +-1, alpha float64 [groups, M]); groups is 1 or the output channels."""
-        w = weight.detach()
-        rows = w.reshape(w.shape[0] if self.channelwise else 1, -1)
-        u = torch.tensor(self.u, dtype=w.dtype, device=w.device).view(-1, 1, 1)
-        bases = sign(rows - rows.mean(1, keepdim=True) + u * rows.std(1, keepdim=True, correction=0))
-        return bases.view(self.M, *w.shape), solve(bases, rows)
+        rows, edges, alpha = self._solve(weight.detach())
+        return sign(rows - edges.T.unsqueeze(2)).view(self.M, *weight.shape), alpha
 
     def approximate(self, weight: Tensor) -> Tensor:
         """What = sum_m alpha_m B_m, of weight's shape, with the straight-through gradient. alpha is solved anew."""
-        bases, alpha = self.planes(weight)
-        groups = alpha.to(weight.dtype).T.reshape(self.M, -1, *[1] * (weight.dim() - 1))
-        value, slope = (groups * bases).sum(0), groups.sum(0)
-        return value + slope * (weight - weight.detach())
+        rows, edges, alpha = self._solve(weight.detach())
+        alpha = alpha.to(weight.dtype)
+        slope = alpha.sum(1).view(-1, *[1] * (weight.dim() - 1))
+        return _Straight.apply(weight, combine(rows, edges, alpha).view(weight.shape), slope)
+
+    def _solve(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(centred weights [groups, K], edges [groups, M] above which base m is +1, alpha float64 [groups, M])."""
+        rows = w.reshape(w.shape[0] if self.channelwise else 1, -1)
+        count, mean = rows.shape[1], rows.mean(1, keepdim=True)
+        rows = rows - mean
+        deviation = torch.linalg.vector_norm(rows, dim=1, keepdim=True) / count**0.5
+        edges = -torch.tensor(self.u, dtype=w.dtype, device=w.device) * deviation
+        order = sorted(range(self.M), key=lambda m: -self.u[m])
+        counts, sums = (values[:, order] for values in tally(rows, edges))
+        sums += mean * counts
+        counts = -_bracket(counts, torch.full_like(mean, count)).diff(dim=1)
+        totals = -_bracket(sums, mean * count).diff(dim=1)
+        alpha = torch.empty_like(sums)
+        alpha[:, order] = nested_coefficients(counts, totals)
+        dependent = (counts[:, 1:-1] == 0).any(1) | (counts[:, 0] + counts[:, -1] == 0)
+        if dependent.any():
+            bases = sign(rows[dependent] - edges[dependent].T.unsqueeze(2))
+            alpha[dependent] = solve(bases, (rows + mean)[dependent])
+        return rows, edges, alpha
+
+
+def _bracket(above: Tensor, whole: Tensor) -> Tensor:
+    """[groups, M] with `whole` [groups, 1] before and zero after."""
+    return torch.cat([whole, above, torch.zeros_like(whole)], 1)
+
+
+class _Straight(torch.autograd.Function):
+    """`value` in place of `weight`; its gradient is weight's, times `slope`."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0] * ctx.saved_tensors[0], None, None
 
 
 def solve(bases: Tensor, rows: Tensor) -> Tensor:
@@ -110,23 +147,12 @@ class BinaryActivation(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, beta: Tensor, v: Tensor) -> Tensor:
         """x of any shape, beta and v [N]; result of x's shape."""
         ctx.save_for_backward(x, beta, v)
-        out = torch.zeros_like(x)
-        for b, shift in zip(beta, v, strict=True):
-            out += b * binarize(x, shift)
-        return out
+        return steps(x, beta, v)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, beta, v = ctx.saved_tensors
-        (grad,) = grads
-        total, grad_beta, grad_v = torch.zeros_like(x), [], []
-        for b, shift in zip(beta, v, strict=True):
-            h = x + shift
-            inside = grad * ((h >= 0) & (h <= 1))
-            total += b * inside
-            grad_v.append(b * inside.sum())
-            grad_beta.append((grad * binarize(x, shift)).sum())
-        return total, torch.stack(grad_beta), torch.stack(grad_v)
+        return step_gradients(x, grads[0], beta, v)
 
 
 def binarize(x: Tensor, v: Tensor | float) -> Tensor:
