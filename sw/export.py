@@ -2,34 +2,40 @@
 
 Coefficients become fixed-point integers on a common scale s, O_real = s O; everything after the sum is folded into
 integer thresholds, exactly for those coefficients: with y = a O_real + b the batch normalisation, plane n is +1 where
-y >= 0.5 - v_n, that is where O >= ceil((0.5 - v_n - b) / (a s)) for a > 0. For a < 0 the channel's weight bits are
+y >= theta_n, that is where O >= ceil((theta_n - b) / (a s)) for a > 0. For a < 0 the channel's weight bits are
 flipped, which negates O, and a with it. For a = 0 the plane is constant.
+
+Values that shortcuts add need one unit q in the whole network: there a and s / q go into coefficients of each channel.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from hw.arch.config import IMAGE_PLANES
+from hw.arch.config import IMAGE_PLANES, VALUE_BITS
 from hw.arch.isa import Padding
 
+from .abcnet.architecture import IMAGE as SOURCE
+from .abcnet.architecture import BlockSpec, Network
 from .abcnet.inference import logits as float_logits
-from .abcnet.layers import ABCConv2d, ABCLinear, Block, PositiveBatchNorm2d
-from .abcnet.models import Network
+from .abcnet.layers import Block, PositiveBatchNorm2d
 from .abcnet.reference import reference
 from .errors import AbacusError
-from .graph import IMAGE, Conv, Graph, Image
+from .fixed_point import Planes, Sums, sums, threshold
+from .graph import Conv, Graph, Image
+from .node import MAX_SHIFT, MAX_THRESHOLDS
 
 COEFFICIENT_BITS = 12
 # Width of an image layer's integers a_i. Its coefficients are a_i 2^(7-j), but the hardware fuses the planes and only
 # holds a_i 2^(N-1) at most, N the activation planes it has side by side.
 IMAGE_COEFFICIENT_BITS = 11
-SCALES = 4096  # candidates for the common scale of a layer's coefficients
+SUM_BITS = 28  # sums of residual layers stay within, as in the presets
+DEVIATIONS = 8  # standard deviations of a normalised value that a shortcut must hold
 
 
 class ExportError(AbacusError):
@@ -62,22 +68,12 @@ def export(model: Network, *, classes: tuple[str, ...] | None = None, coefficien
         if not 2 <= bits <= 24:
             raise ExportError(f"{name} must be in 2..24, not {bits}")
     spec = model.architecture
-    shape = spec.image
-    layers: list[Conv] = []
-    beta = None
-    for index, block in enumerate(model.block_list):
-        weights, alpha = _planes(block.conv, block.conv.weight)
-        sums = _Sums(weights, alpha, beta, image_bits if beta is None else coefficient_bits)
-        layer = _threshold_layer(f"block{index}", layers, block, sums)
-        layers.append(layer)
-        shape = layer.output(shape[0], shape[1])[2:5]
-        beta = block.activation.beta.detach().double().numpy()
-    head, scale = _head(layers, model.head, shape, beta, coefficient_bits if layers else image_bits)
-    layers.append(head)
+    exporter = _Exporter(model, coefficient_bits, image_bits)
+    layers = tuple(exporter.layer(name) for name in spec.names)
     names = tuple(map(str, range(spec.classes))) if classes is None else classes
     widths = {"coefficient_bits": str(coefficient_bits), "image_coefficient_bits": str(image_bits),
               "sum_bits": str(sum_bits(layers))}
-    return Graph(spec.name, Image(*spec.image), tuple(layers), names, scale, (metadata or {}) | widths)
+    return Graph(spec.name, Image(*spec.image), layers, names, exporter.scale, (metadata or {}) | widths)
 
 
 def agreement(model: nn.Module, graph: Graph, images: np.ndarray, labels: np.ndarray) -> Agreement:
@@ -89,102 +85,137 @@ def agreement(model: nn.Module, graph: Graph, images: np.ndarray, labels: np.nda
         float((real.argmax(1) == integer.argmax(1)).mean()), float(np.abs(real - integer * graph.scale).max()))
 
 
-def sum_bits(layers: list[Conv]) -> int:
+def sum_bits(layers: tuple[Conv, ...]) -> int:
     """Signed bits that hold every sum and threshold of `layers`."""
     return max(layer.sum_bound() + 1 for layer in layers).bit_length() + 1
 
 
-def fixed_point(values: np.ndarray, width: int) -> tuple[np.ndarray, float]:
-    """(integers int64, scale > 0) with values ~ scale * integers and integers of at most `width` bits, signed.
+class _Exporter:
+    """Blocks of one network become layers, one after the other."""
 
-    The scale is the best of many for which the largest integer takes at least half its range: a few values nearly fit
-    a common grid much better than their width alone promises.
-    """
-    largest, limit = float(np.abs(values).max()), (1 << (width - 1)) - 1
-    if largest == 0:
-        return np.zeros(values.shape, np.int64), 1.0
-    scales = largest / np.linspace((limit + 1) // 2, limit, SCALES)
-    errors = [float(np.square(np.rint(values / scale) * scale - values).sum()) for scale in scales]
-    scale = float(scales[int(np.argmin(errors))])
-    return np.rint(values / scale).astype(np.int64), scale
+    def __init__(self, model: Network, coefficient_bits: int, image_bits: int):
+        spec = self.architecture = model.architecture
+        self.coefficient_bits, self.image_bits = coefficient_bits, image_bits
+        self.blocks = dict(zip(spec.names, model.block_list, strict=True))
+        self.specs = dict(zip(spec.names, spec.blocks, strict=True))
+        self.sources = dict(zip(spec.names, spec.sources, strict=True))
+        self.scale = 1.0  # of the logits, known after the last layer
+        self.unit = self._value_unit()  # q: what 1 stands for in a shortcut
+
+    def layer(self, name: str) -> Conv:
+        """The layer of one block."""
+        block, spec, source = self.blocks[name], self.specs[name], self.sources[name]
+        planes = self._planes(source)
+        bases, alpha = block.conv.quantizer.planes(block.conv.weight)
+        bits, factors = (bases > 0).to(torch.uint8).cpu().numpy(), alpha.double().cpu().numpy()
+        common: dict[str, Any] = {
+            "name": name, "source": source, "stride": spec.stride, "padding": spec.padding, "pad": planes.pad,
+            "pool": spec.pool, "pool_stride": spec.pool_stride or spec.pool, "pool_padding": spec.pool_padding,
+            "average": block.average}
+        slope, offset = _normalisation(block)
+        if name in self.architecture.kept or spec.add:
+            return self._residual(common, block, spec, bits, factors, planes, slope, offset)
+        width = self.image_bits if source == SOURCE else self._width(planes)
+        made = sums(bits, factors, planes, width, area=block.average**2, fine=block.activation is None)
+        if block.activation is None:
+            self.scale = made.scale
+            bias = np.rint(offset / made.scale + made.constant).astype(np.int64)
+            return Conv(**common, weights=made.bits, coefficients=_compact(made), bias=bias)
+        return self._thresholds(common, block, made, slope, offset)
+
+    def _planes(self, source: str) -> Planes:
+        """What the tensor `source` stands for."""
+        if source == SOURCE:
+            # sum_j 2^(7-j) plane_j = 2x - 255, so x / 255 = 1/2 + that / 510. Outside, all planes are -1: x = 0.
+            spec = self.architecture
+            mean = np.array(spec.mean or [0.0] * spec.image[2])
+            powers = 2.0 ** np.arange(IMAGE_PLANES - 1, -1, -1)
+            return Planes(powers / 510 / spec.std, (0.5 - mean) / spec.std, Padding.LOW)
+        activation = self.blocks[source].activation
+        assert activation is not None
+        levels = activation.levels()
+        return Planes(levels.beta, np.array([levels.offset]), Padding.LOW if levels.offset else Padding.SKIP)
+
+    def _width(self, planes: Planes) -> int:
+        """Bits of the integers that are rounded: of a binary number's planes, the last one's."""
+        return self.coefficient_bits - (len(planes.beta) - 1 if planes.unit is not None else 0)
+
+    def _thresholds(self, common: dict[str, Any], block: Block, made: Sums, slope: np.ndarray,
+                    offset: np.ndarray) -> Conv:
+        """A layer whose normalisation is in its thresholds."""
+        thresholds, code = _levels(common["name"], block)
+        made.flip(slope < 0)
+        layer = Conv(**common, weights=made.bits, coefficients=_compact(made),
+                     thresholds=np.zeros((len(slope), len(thresholds)), np.int64), code=code)
+        bound = layer.sum_bound()
+        integers = [[threshold(theta - b, abs(a) * made.scale, float(constant), bound) for theta in thresholds]
+                    for a, b, constant in zip(slope, offset, made.constant, strict=True)]
+        return Conv(**{**layer.__dict__, "thresholds": np.array(integers, np.int64)})
+
+    def _residual(self, common: dict[str, Any], block: Block, spec: BlockSpec, bits: np.ndarray, factors: np.ndarray,
+                  planes: Planes, slope: np.ndarray, offset: np.ndarray) -> Conv:
+        """A layer whose normalised sums lie on the grid of values."""
+        flipped = slope < 0 if spec.pool > 1 else np.zeros(len(slope), bool)
+        factors = np.where(flipped, -slope, slope)[:, None] * factors
+        largest = np.abs(factors).max() * (planes.unit or np.abs(planes.beta).max()) / block.average**2
+        limit = (1 << (self._width(planes) - 1)) - 1
+        for shift in range(MAX_SHIFT, -1, -1):
+            grid = self.unit / (1 << shift)
+            if largest / grid > limit + 0.5 and shift:
+                continue
+            made = sums(bits, factors, planes, 0, scale=grid, area=block.average**2)
+            made.flip(flipped)
+            bias = np.rint(made.constant + offset / grid).astype(np.int64)
+            thresholds, code = (None, None) if block.activation is None else _levels(common["name"], block)
+            if thresholds is not None:
+                row = np.ceil(thresholds / grid).astype(np.int64)
+                thresholds = np.broadcast_to(row, (len(slope), len(row))).copy()
+            layer = Conv(
+                **common, weights=made.bits, coefficients=_compact(made), bias=bias, thresholds=thresholds, code=code,
+                add=spec.add, keep=common["name"] in self.architecture.kept, shift=shift,
+                rectify=common["name"] in self.architecture.kept and spec.rectify)
+            if layer.sum_bound() < 1 << (SUM_BITS - 1) or not shift:
+                return layer
+        raise AssertionError("the last shift is always taken")
+
+    def _value_unit(self) -> float:
+        """q such that the values of all shortcuts fit VALUE_BITS, by the statistics that normalisation gives them."""
+        reach: dict[str, float] = {}
+        for name, spec in self.specs.items():
+            if name not in self.architecture.kept and not spec.add:
+                continue
+            norm = self.blocks[name].norm
+            if norm is None:
+                raise ExportError(f"block {name} must have a batch normalisation, as it is part of a shortcut")
+            own = float((DEVIATIONS * norm.weight.abs() + norm.bias.abs()).max())
+            reach[name] = own + (reach[spec.add] if spec.add else 0.0)
+        return max(reach.values(), default=1.0) / ((1 << (VALUE_BITS - 1)) - 1)
 
 
-class _Sums:
-    """Integer side of one layer: weight bits [m, co, ci, kh, kw], coefficients, scale s, and the image's constant.
-
-    O_real[co] = s (O[co] + constant[co]).
-    """
-
-    def __init__(self, bits: np.ndarray, alpha: np.ndarray, beta: np.ndarray | None, width: int):
-        factors = alpha[..., None] * (np.ones(1) if beta is None else beta)  # [groups, m, n]
-        integers, self.scale = fixed_point(factors, width)
-        self.bits = bits
-        self.pad = Padding.LOW if beta is None else Padding.SKIP
-        if beta is None:
-            # sum_j 2^(7-j) plane_j = 2x - 255, of which x / 255 is meant: O_real = s / 510 (O + 255 sum_i a_i sum W_i).
-            self.scale /= 510
-            signs = (bits.astype(np.int64) * 2 - 1).sum(axis=(2, 3, 4)).T  # [co, m]
-            self.constant = 255 * (integers[..., 0] * signs).sum(axis=1)
-            integers = integers * (1 << np.arange(IMAGE_PLANES - 1, -1, -1))
-        else:
-            self.constant = np.zeros(bits.shape[1], np.int64)
-        self.coefficients = integers if len(integers) > 1 else integers[0]
-
-    def flip(self, channels: np.ndarray) -> None:
-        """Negate O of the channels [co] that are True."""
-        self.bits = np.where(channels[None, :, None, None, None], 1 - self.bits, self.bits)
-        self.constant = np.where(channels, -self.constant, self.constant)
+def _levels(name: str, block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Thresholds float64 [t] and code of a block's activation."""
+    assert block.activation is not None
+    levels = block.activation.levels()
+    if len(levels.thresholds) > MAX_THRESHOLDS:
+        raise ExportError(f"block {name} must have activations of at most {MAX_THRESHOLDS + 1} levels, "
+                          f"not {len(levels.thresholds) + 1}")
+    return levels.thresholds, levels.code
 
 
-def _planes(layer: ABCConv2d | ABCLinear, weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Weight bits uint8 [m, *weight.shape] and alpha [groups, m], as the layer's forward pass has them."""
-    bases, alpha = layer.bases.planes(weight)
-    return (bases > 0).to(torch.uint8).numpy(), alpha.numpy()
+def _compact(made: Sums) -> np.ndarray:
+    """Coefficients without a channel axis where all channels have the same."""
+    return made.coefficients if len(made.coefficients) > 1 else made.coefficients[0]
 
 
-def _threshold_layer(name: str, before: list[Conv], block: Block, sums: _Sums) -> Conv:
-    scale, offset = _normalisation(block.norm)
-    if block.pool > 1 and np.any(scale < 0):
-        raise ExportError(f"{name} pools, so its batch normalisation scale must be >= 0, not {scale.min():.4g}")
-    sums.flip(scale < 0)
-    v = block.activation.v.detach().double().numpy()
-    order = np.argsort(-v, kind="stable")  # the plane with the largest v is the first to become +1
-    code = np.zeros((len(v) + 1, len(v)), np.uint8)
-    for level in range(1, len(v) + 1):
-        code[level, order[:level]] = 1
-    layer = Conv(
-        name=name, source=before[-1].name if before else IMAGE, weights=sums.bits, coefficients=sums.coefficients,
-        stride=block.conv.stride[0], padding=int(block.conv.padding[0]), pad=sums.pad, pool=block.pool,
-        pool_stride=block.pool, thresholds=np.zeros((len(sums.constant), len(v)), np.int64), code=code)
-    bound = layer.sum_bound()
-    thresholds = [[_threshold(0.5 - shift - b, abs(a) * sums.scale, int(constant), bound) for shift in v[order]]
-                  for a, b, constant in zip(scale, offset, sums.constant, strict=True)]
-    return Conv(**{**layer.__dict__, "thresholds": np.array(thresholds, np.int64)})
-
-
-def _threshold(target: float, slope: float, constant: int, bound: int) -> int:
-    """Least integer T with slope (T + constant) >= target, held to -bound..bound + 1 (always, never): |O| <= bound."""
-    if slope == 0 or abs(target) >= slope * (bound + abs(constant) + 1):
-        return -bound if target <= 0 else bound + 1
-    return min(max(math.ceil(target / slope) - constant, -bound), bound + 1)
-
-
-def _normalisation(norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-    """a and b [co] of y = a O_real + b."""
+def _normalisation(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """a and b [co] of y = a O_real + b, the convolution's bias included."""
+    norm, conv = block.norm, block.conv
+    bias = np.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().double().cpu().numpy()
+    if norm is None:
+        return np.ones(conv.out_channels), bias
     weight = norm.weight.abs() if isinstance(norm, PositiveBatchNorm2d) else norm.weight
     gamma, shift, mean, variance = (
-        t.detach().double().numpy() for t in (weight, norm.bias, norm.running_mean, norm.running_var) if t is not None)
+        t.detach().double().cpu().numpy()
+        for t in (weight, norm.bias, norm.running_mean, norm.running_var) if t is not None)
     scale = gamma / np.sqrt(variance + norm.eps)
-    return scale, shift - scale * mean
-
-
-def _head(before: list[Conv], head: ABCLinear, shape: tuple[int, ...], beta: np.ndarray | None,
-          width: int) -> tuple[Conv, float]:
-    """The last layer as a convolution over its whole input map (rows, columns, channels), and the logits' scale."""
-    rows, columns, channels = shape
-    bits, alpha = _planes(head, head.weight)
-    sums = _Sums(bits.reshape(len(bits), -1, channels, rows, columns), alpha, beta, width)
-    bias = np.rint(head.bias.detach().double().numpy() / sums.scale).astype(np.int64) + sums.constant
-    layer = Conv(name="head", source=before[-1].name if before else IMAGE, weights=sums.bits,
-                 coefficients=sums.coefficients, pad=sums.pad, bias=bias)
-    return layer, sums.scale
+    return scale, shift + scale * (bias - mean)

@@ -13,10 +13,10 @@ import torch
 
 from sw.errors import AbacusError
 
-from .models import Architecture, Network
+from .architecture import Architecture, Network
 
 FORMAT = "abacus-checkpoint"
-VERSION = 1
+VERSION = 2
 _HEADER = "header.json"
 MAX_BYTES = 1 << 30  # unpacked size of a believable checkpoint
 

@@ -9,13 +9,14 @@ float64 is exact up to 2^53; so the result is exactly the integers of `hw.arch.n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hw.arch.config import IMAGE_PLANES
+from hw.arch.config import IMAGE_PLANES, VALUE_BITS
 from hw.arch.isa import Padding
 from sw.graph import IMAGE, Conv, Graph, GraphError
 
@@ -24,12 +25,13 @@ from sw.graph import IMAGE, Conv, Graph, GraphError
 class Result:
     """Outcome of `reference`.
 
-    integers: pooled O of each kept layer, int64 [B, co, rows, columns]; levels: uint8, same shape, of each kept layer
-    with thresholds; logits: int64 [B, classes], bias included.
+    integers: X of each layer, int64 [B, co, rows, columns]; levels: uint8, same shape, of each layer with thresholds;
+    values: V, int64, of each layer with `keep`; logits: int64 [B, classes], bias included.
     """
 
     integers: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
     logits: np.ndarray
 
 
@@ -38,30 +40,50 @@ def reference(graph: Graph, images: np.ndarray, *, keep: bool = True, batch: int
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != graph.image.shape:
         given = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else type(images).__name__
         raise GraphError(f"images must be uint8 [count, {', '.join(map(str, graph.image.shape))}], not {given}")
-    integers: dict[str, list[np.ndarray]] = {layer.name: [] for layer in graph.layers}
-    levels: dict[str, list[np.ndarray]] = {layer.name: [] for layer in graph.layers if layer.levels}
+    kept: list[_Maps] = []
     logits = [np.zeros((0, len(graph.classes)), np.int64)]
     for start in range(0, len(images), batch):
-        tensors = {IMAGE: image_planes(torch.tensor(np.ascontiguousarray(images[start:start + batch])))}
-        for layer in graph.layers:
-            value = sums(layer, tensors[layer.source])
-            if keep:
-                integers[layer.name].append(value.numpy())
-            if layer.thresholds is not None and layer.code is not None:
-                level = levels_of(value, layer.thresholds)
-                signs = torch.from_numpy(layer.code.astype(np.int8) * 2 - 1)
-                tensors[layer.name] = signs[level].permute(4, 0, 1, 2, 3)
-                if keep:
-                    levels[layer.name].append(level.to(torch.uint8).numpy())
-        bias = graph.layers[-1].bias
-        logits.append(value.flatten(1).numpy() + (0 if bias is None else bias))
-    if not keep or not len(images):
-        return Result({}, {}, np.concatenate(logits))
-    return Result(_join(integers), _join(levels), np.concatenate(logits))
+        maps = _run(graph, torch.tensor(np.ascontiguousarray(images[start:start + batch])))
+        last = graph.layers[-1]
+        logits.append(maps.integers[last.name].flatten(1).numpy() + (0 if last.bias is None else last.bias))
+        if keep:
+            kept.append(maps)
+    whole = np.concatenate(logits)
+    return Result(_join([part.integers for part in kept]), _join([part.levels for part in kept]),
+                  _join([part.values for part in kept]), whole)
 
 
-def _join(batches: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate(parts) for name, parts in batches.items()}
+class _Maps(NamedTuple):
+    """Tensors of one batch by layer: X, level, V."""
+
+    integers: dict[str, Tensor]
+    levels: dict[str, Tensor]
+    values: dict[str, Tensor]
+
+
+def _run(graph: Graph, images: Tensor) -> _Maps:
+    tensors, maps = {IMAGE: image_planes(images)}, _Maps({}, {}, {})
+    for layer in graph.layers:
+        value = sums(layer, tensors[layer.source])
+        if layer.residual:
+            if layer.bias is not None:
+                value = value + torch.from_numpy(layer.bias.copy()).view(-1, 1, 1)
+            if layer.add:
+                value = value + (maps.values[layer.add] << layer.shift)
+        maps.integers[layer.name] = value
+        if layer.keep:
+            top = (1 << (VALUE_BITS - 1)) - 1
+            maps.values[layer.name] = (value >> layer.shift).clamp(0 if layer.rectify else -top - 1, top)
+        if layer.thresholds is not None and layer.code is not None:
+            level = levels_of(value, layer.thresholds)
+            signs = torch.from_numpy(layer.code.astype(np.int8) * 2 - 1)
+            tensors[layer.name] = signs[level].permute(4, 0, 1, 2, 3)
+            maps.levels[layer.name] = level.to(torch.uint8)
+    return maps
+
+
+def _join(batches: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    return {name: torch.cat([part[name] for part in batches]).numpy() for name in (batches[0] if batches else {})}
 
 
 def image_planes(images: Tensor) -> Tensor:
@@ -73,6 +95,8 @@ def image_planes(images: Tensor) -> Tensor:
 def sums(layer: Conv, planes: Tensor) -> Tensor:
     """Pooled O, int64 [B, co, rows, columns], from int8 planes [n, B, ci, H, W]."""
     planes = planes.double()
+    if layer.average > 1:
+        planes = F.avg_pool2d(planes.flatten(0, 1), layer.average, divisor_override=1).unflatten(0, planes.shape[:2])
     if layer.padding:
         planes = F.pad(planes, (layer.padding,) * 4, value=-1.0 if layer.pad is Padding.LOW else 0.0)
     signs = torch.from_numpy(layer.weights.astype(np.float64) * 2 - 1)
@@ -82,8 +106,15 @@ def sums(layer: Conv, planes: Tensor) -> Tensor:
     kernel = torch.einsum("oij,iockl->ojckl", coefficients, signs).reshape(layer.channels, n * ci, *layer.kernel)
     value = F.conv2d(stacked, kernel, stride=layer.stride)
     if layer.pool > 1 or layer.pool_stride > 1:
-        value = F.max_pool2d(value, layer.pool, layer.pool_stride)
+        value = _max_pool(value, layer.pool, layer.pool_stride, layer.pool_padding)
     return value.to(torch.int64)
+
+
+def _max_pool(value: Tensor, pool: int, stride: int, padding: int) -> Tensor:
+    """Positions outside do not take part. Padded by hand: torch pads its own pools by at most half a window."""
+    if padding:
+        value = F.pad(value, (padding,) * 4, value=-torch.inf)
+    return F.max_pool2d(value, pool, stride)
 
 
 def levels_of(value: Tensor, thresholds: np.ndarray) -> Tensor:

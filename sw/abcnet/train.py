@@ -19,9 +19,11 @@ from sw.errors import AbacusError
 from sw.export import Agreement, agreement, export
 
 from . import checkpoint
+from .architecture import Network
 from .inference import evaluate
 from .layers import set_binary
-from .models import MODELS, Network, architecture
+from .models import architecture
+from .schemes import scheme
 
 GOLDEN = 20  # images of the test set kept in a model file with their logits
 
@@ -129,7 +131,7 @@ def _epoch(model: Network, optimizer: torch.optim.Optimizer, images: Tensor, lab
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `python -m sw train`."""
     add = parser.add_argument
-    add("--model", required=True, help=f"network to train, on the data set of the same name: {', '.join(MODELS)}")
+    add("--model", required=True, help=f"network to train, on the data set of the same name: {', '.join(RECIPES)}")
     add("--out", type=Path, required=True, metavar="FILE", help="model file to write, ending in .abacus")
     add("--checkpoint", type=Path, metavar="FILE", help="also write the trained PyTorch weights (.npz)")
     add("--data", type=Path, metavar="DIR", help=f"directory of the data sets (default: environment's {data.VARIABLE})")
@@ -156,8 +158,12 @@ def run(args: argparse.Namespace) -> int:
         if not 1 <= args.threads <= 1024:
             raise TrainError(f"--threads must be in 1..1024, not {args.threads}")
         torch.set_num_threads(args.threads)
+    if args.model not in RECIPES:
+        raise TrainError(f"model must be one of {', '.join(RECIPES)}, not {args.model!r}")
     given = {key: getattr(args, key) for key in Recipe.__dataclass_fields__ if getattr(args, key, None) is not None}
-    spec = architecture(args.model, args.M, args.N, channelwise=args.channelwise)
+    own = architecture(args.model).scheme
+    using = scheme("abc", M=args.M or len(own.u), N=args.N or len(own.v), channelwise=args.channelwise)
+    spec = architecture(args.model, using)
     recipe = replace(RECIPES[args.model], **given)
     dataset = data.load(args.model, args.data)
     torch.manual_seed(args.seed)

@@ -13,6 +13,7 @@ from sw import data
 from sw.abcnet import checkpoint
 from sw.abcnet.inference import evaluate, logits
 from sw.abcnet.models import architecture
+from sw.abcnet.schemes import scheme
 from sw.abcnet.train import Recipe, TrainError, augment, main, train
 
 QUICK = Recipe(float_epochs=1, epochs=2, batch=32, rate=0.05)
@@ -41,15 +42,16 @@ def test_training_learns_and_repeats(digits):
 
 def test_adam_trains_too(digits):
     model = build()
-    start = model.head.weight.detach().clone()
+    weight = model.blocks["head"].conv.weight
+    start = weight.detach().clone()
     train(model, digits, replace(QUICK, optimizer="adam", rate=0.001, float_epochs=0, epochs=1), quiet=True)
-    assert not torch.equal(start, model.head.weight)
+    assert not torch.equal(start, weight)
 
 
 def test_a_loss_that_is_not_finite_ends_in_a_sentence(digits):
     model = build()
     with torch.no_grad():
-        model.head.bias.fill_(float("inf"))
+        model.blocks["head"].conv.bias.fill_(float("inf"))
     with pytest.raises(TrainError, match="loss must stay finite, but it was nan in epoch 1; try a lower --rate"):
         train(model, digits, QUICK, quiet=True)
 
@@ -83,7 +85,7 @@ def test_command_line_writes_model_and_checkpoint(tmp_path, capsys):
     assert status == 0
     assert "360 images, float accuracy 0." in capsys.readouterr().out
     assert out.stat().st_size > 1000
-    assert len(checkpoint.load(weights).architecture.v) == 3
+    assert len(checkpoint.load(weights).architecture.scheme.v) == 3
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -120,24 +122,27 @@ def entries(path):
         return dict(archive)
 
 
+OTHER = architecture("digits", scheme("abc", M=3, N=3)).to_json()
+
+
 def header(**changes):
-    value = {"format": "abacus-checkpoint", "version": 1, "architecture": json.loads(architecture("digits").to_json())}
+    value = {"format": "abacus-checkpoint", "version": 2, "architecture": json.loads(architecture("digits").to_json())}
     return np.frombuffer(json.dumps(value | changes).encode(), np.uint8)
 
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"header.json": None}, "must have a JSON header"),
     ({"header.json": np.zeros(3, np.uint8)}, "must have a JSON header"),
-    ({"header.json": header(format="other")}, "must be of format abacus-checkpoint version 1"),
-    ({"header.json": header(version=2)}, "must be of format abacus-checkpoint version 1"),
+    ({"header.json": header(format="other")}, "must be of format abacus-checkpoint version 2"),
+    ({"header.json": header(version=1)}, "must be of format abacus-checkpoint version 2"),
     ({"header.json": header(architecture=7)}, "must hold a buildable network: architecture must be the JSON"),
-    ({"header.json": header(architecture=json.loads(architecture("digits", 3, 3).to_json()))}, "array .* be float32"),
-    ({"head.bias": None}, "must hold exactly the arrays of its network, but differs in head.bias"),
+    ({"header.json": header(architecture=json.loads(OTHER))}, "array .* be float32"),
+    ({"blocks.head.conv.bias": None}, "must hold exactly the arrays of its network, but differs in blocks.head"),
     ({"extra": np.zeros(1)}, "must hold exactly the arrays of its network, but differs in extra"),
-    ({"head.bias": np.zeros(9, np.float32)}, r"array head.bias must be float32 \[10\], not float32 \[9\]"),
-    ({"head.bias": np.zeros(10)}, r"array head.bias must be float32 \[10\], not float64 \[10\]"),
-    ({"head.bias": np.full(10, np.nan, np.float32)}, "array head.bias must be finite"),
-    ({"head.bias": np.array([{}] * 10)}, "must be an undamaged .npz of plain arrays: Object arrays cannot be loaded"),
+    ({"blocks.head.conv.bias": np.zeros(9, np.float32)}, r"array blocks.head.* must be float32 \[10\], not float32 \[9\]"),
+    ({"blocks.head.conv.bias": np.zeros(10)}, r"array blocks.head.* must be float32 \[10\], not float64 \[10\]"),
+    ({"blocks.head.conv.bias": np.full(10, np.nan, np.float32)}, "array blocks.head.conv.bias must be finite"),
+    ({"blocks.head.conv.bias": np.array([{}] * 10)}, "must be an undamaged .npz of plain arrays: Object arrays cannot"),
 ])
 def test_checkpoints_of_another_kind_are_refused(tmp_path, change, message):
     path = tmp_path / "c.npz"
