@@ -21,12 +21,12 @@ class Part:
     """An FPGA, with the limits its vendor sells it with (the die of a 35T, say, is a 50T)."""
 
     name: str  # as the open tools call it
-    family: str  # "xc7" or "ecp5": which flow builds for it
-    luts: int  # LUT6 on xc7, LUT4 on ecp5
+    family: str  # "xc7", "ecp5" or "gowin": which flow builds for it
+    luts: int  # LUT6 on xc7, else LUT4
     ffs: int
     bram_kbits: int  # block RAM, 1024 bits each
-    multipliers: int  # DSP48E1 or MULT18X18D
-    die: str = ""  # xc7: the die whose database describes the part
+    multipliers: int  # DSP48E1, MULT18X18D or MULT18X18
+    die: str = ""  # xc7, gowin: the die whose database describes the part
 
 
 @dataclass(frozen=True)

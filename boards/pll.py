@@ -10,9 +10,9 @@ class Limits:
     reference: tuple[int, int]  # at the phase detector
     oscillator: tuple[int, int]
     nominal: int  # oscillator to come close to
-    input_divider: int  # highest value of each divider; the lowest is 1
+    input_divider: int  # highest value; the lowest is 1
     multiplier: int
-    output_divider: int
+    output_dividers: tuple[int, ...]
     loop: bool
 
 
@@ -27,9 +27,13 @@ class Pll:
 
 LIMITS = {
     # PLLE2 of speed grade -1 (DS181). The open router sets the loop filter for a multiplier of 8 whatever it is.
-    "xc7": Limits((19_000_000, 450_000_000), (800_000_000, 1_600_000_000), 800_000_000, 56, 64, 128, loop=False),
+    "xc7": Limits((19_000_000, 450_000_000), (800_000_000, 1_600_000_000), 800_000_000, 56, 64, tuple(range(1, 129)), loop=False),
     # EHXPLLL with feedback from its first output (FPGA-DS-02012).
-    "ecp5": Limits((3_125_000, 400_000_000), (400_000_000, 800_000_000), 600_000_000, 128, 80, 128, loop=True),
+    "ecp5": Limits((3_125_000, 400_000_000), (400_000_000, 800_000_000), 600_000_000, 128, 80, tuple(range(1, 129)), loop=True),
+    # rPLL of GW1N(R)-9 and GW2A-18, whose common ranges these are (UG286).
+    "gowin": Limits(
+        (3_000_000, 400_000_000), (500_000_000, 1_200_000_000), 800_000_000, 64, 64,
+        (2, 4, 8, *range(16, 129, 16)), loop=True),
 }
 
 
@@ -39,7 +43,7 @@ def pll(family: str, source: int, clock: int) -> Pll | None:
     Of several, those with the fastest phase detector, which jitters least, and then the oscillator closest to nominal.
     """
     limits = LIMITS[family]
-    outputs = sorted(range(1, limits.output_divider + 1), key=lambda output: abs(clock * output - limits.nominal))
+    outputs = sorted(limits.output_dividers, key=lambda output: abs(clock * output - limits.nominal))
     for divider in range(1, limits.input_divider + 1):
         if not limits.reference[0] * divider <= source <= limits.reference[1] * divider:
             continue

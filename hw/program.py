@@ -14,11 +14,12 @@ from typing import Any
 import boards
 from boards import BOARDS, Board, BoardError
 from hw.build.errors import BuildError
-from hw.build.job import BITSTREAM, TIMING_MISSED
+from hw.build.job import flow_of, timing_missed
 from hw.build.tools import require
 from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
 
 HEADER = 512  # bytes at the start of a bitstream that name its part
+GOWIN_CODES = {0x0000081B: "GW2A-LV18", 0x1100481B: "GW1NR-LV9"}  # JTAG code to part
 
 
 def parser() -> Parser:
@@ -44,14 +45,18 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 def part_in(bitstream: bytes) -> str | None:
     """The part that the header of a bitstream names, without package and speed where tools spell those differently."""
-    match = re.search(rb"LFE5UM?(5G)?-\d+F|xc7[akz]\d+t[a-z]+\d+-\d\w?", bitstream[:HEADER])
-    return match[0].decode() if match else None
+    if match := re.search(rb"LFE5UM?(5G)?-\d+F|xc7[akz]\d+t[a-z]+\d+-\d\w?", bitstream[:HEADER]):
+        return match[0].decode()
+    # Gowin's are bits as text, and this line of them is the command that compares the part's code.
+    code = re.search(rb"^00000110[01]{24}([01]{32})$", bitstream[:HEADER], re.MULTILINE)
+    return GOWIN_CODES.get(int(code[1], 2)) if code else None
 
 
 def checked(board: Board, folder: Path, report: dict[str, Any]) -> Path:
     """The bitstream in `folder` if it may be loaded into `board`; `BuildError` saying why not."""
-    path = folder / BITSTREAM
-    if (folder / TIMING_MISSED).exists():
+    name = flow_of(board).bitstream
+    path = folder / name
+    if (folder / timing_missed(name)).exists():
         raise BuildError(f"the bitstream in {folder} misses its timing and is not loaded; build a slower configuration")
     if report["status"] != "routed" or not path.is_file():
         raise BuildError(f"{folder} has no finished bitstream: its build ended as {report['status']!r}")

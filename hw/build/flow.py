@@ -17,10 +17,14 @@ SYNTHESIS_LIMIT = 3600.0
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a flow works: unfinished files in `work`, logs in `logs`; `design()` makes the top for one platform."""
+    """Where a flow works: unfinished files in `work`, logs in `logs`; `design()` makes the top for one platform.
+
+    `clock_hz` is the core's clock.
+    """
 
     board: Board
     design: Callable[[], Any]
+    clock_hz: int
     seed: int
     work: Path
     logs: Path
@@ -32,6 +36,7 @@ class Flow(ABC):
 
     tools: tuple[str, ...]  # needed beyond synthesis
     constraints: str  # file name of the constraints
+    bitstream: str  # file name of the bitstream
     weights: Mapping[str, Usage]  # what each type of cell takes
     ignored: frozenset[str]  # types of cells that take nothing that is counted
 
@@ -53,4 +58,4 @@ class Flow(ABC):
 
     @abstractmethod
     def pack(self, stage: Stage) -> None:
-        """Write the bitstream `top.bit`."""
+        """Write the bitstream."""

@@ -14,17 +14,25 @@ from .blocks import Blocks, as_report
 from .ecp5 import ECP5
 from .errors import BuildError
 from .flow import Flow, Stage
+from .gowin import Gowin
 from .page import OTHER, colours, page
 from .placement import path_tiles, picture, placed_tiles
 from .report import Timing, Usage, check_fit, placed, save, slowest_path, slowest_steps, table
 from .tools import Console, sources
 from .xc7 import XC7
 
-BITSTREAM = "top.bit"
-TIMING_MISSED = "top.timing-missed.bit"
+FLOWS: dict[str, type[Flow]] = {"ecp5": ECP5, "gowin": Gowin, "xc7": XC7}
+
+
+def timing_missed(bitstream: str) -> str:
+    """What a bitstream that misses its timing is called."""
+    return bitstream.replace("top.", "top.timing-missed.")
+
+
 PRODUCTS = (
-    "top.v", "top.lpf", "top.xdc", "plan.zip", "config.json", "route.json", "report.json", "report.html", BITSTREAM,
-    TIMING_MISSED,
+    "top.v", "plan.zip", "config.json", "route.json", "report.json", "report.html",
+    *(flow.constraints for flow in FLOWS.values()),
+    *(name for flow in FLOWS.values() for name in (flow.bitstream, timing_missed(flow.bitstream))),
 )
 
 
@@ -43,7 +51,7 @@ class Job:
 
 def flow_of(board: Board) -> Flow:
     """The flow of the board's part."""
-    return {"ecp5": ECP5, "xc7": XC7}[board.part.family]()
+    return FLOWS[board.part.family]()
 
 
 def check_bounds(job: Job) -> None:
@@ -106,6 +114,7 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
     stage = Stage(
         board=job.board, seed=job.seed, work=work, logs=job.out / "logs", console=console,
         design=lambda: design.BoardTop(job.board, design.make_top(job.config, baud=job.baud), job.config.clock_hz),
+        clock_hz=job.config.clock_hz,
     )
     with console.stage("elaborate", f"{job.name} for {job.board.title}"):
         try:
@@ -154,8 +163,8 @@ def _route(job: Job, flow: Flow, stage: Stage, report: dict[str, Any], blocks: B
         delays = f"logic {path['logic_ns']} ns, routing {path['routing_ns']} ns"
         stage.console.say(f"slowest path: {path['from']} to {path['to']}, {delays}")
     met = all(clock.met for clock in clocks)
-    name = BITSTREAM if met else TIMING_MISSED
-    (stage.work / BITSTREAM).replace(job.out / name)
+    name = flow.bitstream if met else timing_missed(flow.bitstream)
+    (stage.work / flow.bitstream).replace(job.out / name)
     report.update(status="routed" if met else "timing missed", bitstream=name)
     return picture(placed_tiles(stage.work / "placed.json", blocks.of), colours(report), OTHER, path_tiles(steps))
 

