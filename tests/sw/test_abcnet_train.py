@@ -139,7 +139,7 @@ def header(**changes):
     ({"header.json": header(architecture=json.loads(OTHER))}, "array .* be float32"),
     ({"blocks.head.conv.bias": None}, "must hold exactly the arrays of its network, but differs in blocks.head"),
     ({"extra": np.zeros(1)}, "must hold exactly the arrays of its network, but differs in extra"),
-    ({"blocks.head.conv.bias": np.zeros(9, np.float32)}, r"array blocks.head.* must be float32 \[10\], not float32 \[9\]"),
+    ({"blocks.head.conv.bias": np.zeros(9, np.float32)}, r"blocks.head.* must be float32 \[10\], not float32 \[9\]"),
     ({"blocks.head.conv.bias": np.zeros(10)}, r"array blocks.head.* must be float32 \[10\], not float64 \[10\]"),
     ({"blocks.head.conv.bias": np.full(10, np.nan, np.float32)}, "array blocks.head.conv.bias must be finite"),
     ({"blocks.head.conv.bias": np.array([{}] * 10)}, "must be an undamaged .npz of plain arrays: Object arrays cannot"),
