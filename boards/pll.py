@@ -25,11 +25,13 @@ class Pll:
     output_divider: int
 
 
+EVERY = tuple(range(1, 129))
+
 LIMITS = {
     # PLLE2 of speed grade -1 (DS181). The open router sets the loop filter for a multiplier of 8 whatever it is.
-    "xc7": Limits((19_000_000, 450_000_000), (800_000_000, 1_600_000_000), 800_000_000, 56, 64, tuple(range(1, 129)), loop=False),
+    "xc7": Limits((19_000_000, 450_000_000), (800_000_000, 1_600_000_000), 800_000_000, 56, 64, EVERY, loop=False),
     # EHXPLLL with feedback from its first output (FPGA-DS-02012).
-    "ecp5": Limits((3_125_000, 400_000_000), (400_000_000, 800_000_000), 600_000_000, 128, 80, tuple(range(1, 129)), loop=True),
+    "ecp5": Limits((3_125_000, 400_000_000), (400_000_000, 800_000_000), 600_000_000, 128, 80, EVERY, loop=True),
     # rPLL of GW1N(R)-9 and GW2A-18, whose common ranges these are (UG286).
     "gowin": Limits(
         (3_000_000, 400_000_000), (500_000_000, 1_200_000_000), 800_000_000, 64, 64,

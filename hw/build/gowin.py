@@ -27,7 +27,8 @@ class Gowin(PlanFlow):
         "MULT18X18": Usage(0, 0, 0, 1),
     }
     ignored = frozenset({
-        "MUX2_LUT5", "MUX2_LUT6", "MUX2_LUT7", "MUX2_LUT8", "IBUF", "OBUF", "TBUF", "IOBUF", "GND", "VCC", "GSR", "rPLL",
+        "MUX2_LUT5", "MUX2_LUT6", "MUX2_LUT7", "MUX2_LUT8", "IBUF", "OBUF", "TBUF", "IOBUF", "GND", "VCC", "GSR",
+        "rPLL",
     })
 
     def prepare(self, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""What the flows with a plan of Amaranth's own share: its three commands are run one by one, each with log and limit."""
+"""What the flows with a plan of Amaranth's own share: its three commands, run one by one with a log and a limit."""
 
 import json
 from typing import ClassVar

@@ -8,7 +8,7 @@ from hw.build.cli import main
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--board", "artie"], "board must be one of arty_a7, nexys4ddr, ulx3s, ecpix5, tang_primer_20k, tang_nano_9k, not 'artie'"),
+    (["--board", "artie"], "board must be one of arty_a7, nexys4ddr, .*, not 'artie'"),
     (["--board", "ulx3s", "--variant", "100"], "variant of ulx3s must be one of 85, 12, 25, 45, not '100'"),
     (["--board", "ulx3s", "--preset", "huge"], "preset must be one of .*, not 'huge'"),
     (["--board", "ulx3s", "--baud", "10000000"], r"--baud must be in 300..3125000 .*, not 10000000"),
