@@ -30,6 +30,29 @@ class Ring(wiring.Component):
         return m
 
 
+class Maximum(wiring.Component):
+    """A ring like `Ring` that keeps the larger of its oldest value and `i`, or `i` alone when `first`.
+
+    `o` is what the last step kept. The comparison is registered: the entry of the last step stays undecided, as two
+    candidates, until the next one.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self._depth = depth
+        super().__init__({"step": In(1), "first": In(1), "i": In(signed(width)), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        cells = [Signal.like(self.i, name=f"cell{n}") for n in range(self._depth - 1)]
+        new, old, keep = Signal.like(self.i), Signal.like(self.i), Signal()
+        oldest = cells[-1] if cells else self.o
+        with m.If(self.step):
+            m.d.sync += [new.eq(self.i), old.eq(oldest), keep.eq(~self.first & (oldest > self.i))]
+            m.d.sync += [cell.eq(source) for cell, source in zip(cells, [self.o, *cells[:-1]], strict=False)]
+        m.d.comb += self.o.eq(Mux(keep, old, new))
+        return m
+
+
 class Combine(wiring.Component):
     """Streaming multiply-accumulate of one chain and plane lane.
 
@@ -82,19 +105,15 @@ class Combine(wiring.Component):
         # Sum over passes, then the maximum over pool positions.
         channel = stages[4].valid & stages[4].last_plane
         m.submodules.sums = sums = Ring(config.sum_bits, config.chain_channels)
-        m.submodules.best = best = Ring(config.sum_bits, config.chain_channels)
-        total = Signal(signed(config.sum_bits))
+        m.submodules.best = best = Maximum(config.sum_bits, config.chain_channels)
         m.d.comb += [
             sums.step.eq(channel),
             sums.i.eq(self.total + Mux(stages[4].place.first_pass, 0, sums.o)),
         ]
-        m.d.sync += total.eq(sums.i)
+        m.d.sync += best.i.eq(sums.i)
         m.d.comb += [
             best.step.eq(stages[5].valid & stages[5].last_plane & stages[5].place.final_pass),
-            best.i.eq(Mux(~stages[5].place.first_position & (best.o > total), best.o, total)),
+            best.first.eq(stages[5].place.first_position), self.final.value.eq(best.o),
         ]
-        m.d.sync += [
-            self.final.valid.eq(best.step & stages[5].place.final_position),
-            self.final.value.eq(best.i),
-        ]
+        m.d.sync += self.final.valid.eq(best.step & stages[5].place.final_position)
         return m

@@ -22,6 +22,8 @@ from hw.threshold import Comparer, Threshold
 from hw.walk import TargetWalk
 from hw.writer import Writer
 
+PROBE = 4  # a request of the host to the word read
+
 
 class Core(wiring.Component):
     """One accelerator without its link.
@@ -30,7 +32,7 @@ class Core(wiring.Component):
     -------
     i_write : words for the memories; taken every cycle, to be sent only while the core is idle and only to words that
         exist
-    i_read, o_read : requests for words of the result and activation memories and their answers, in order, two cycles
+    i_read, o_read : requests for words of the result and activation memories and their answers, in order, five cycles
         later; only while idle
     i_image : image bytes, taken while a `Pack` runs
     start : run a frame
@@ -123,8 +125,10 @@ class Core(wiring.Component):
         ended = delayed(m, Cat(finished, drain.place.row_end), timing.COMBINE + config.N - 1, "ended")
         m.d.comb += [comparer.finished.eq(ended[0]), comparer.row_end.eq(ended[1])]
 
-        compare, heads = comparer.compare, []
+        compare = comparer.compare
+        heads = [Signal(config.sum_bits, name=f"head{k}") for k in range(config.pixel_lanes)]
         for k in range(config.pixel_lanes):
+            sums = []
             for chain in range(config.chains):
                 m.submodules[f"threshold{k}_{chain}"] = threshold = Threshold(config)
                 low = chain * config.chain_channels
@@ -135,10 +139,12 @@ class Core(wiring.Component):
                 ]
                 m.d.comb += [
                     writer.levels[k][low + c].eq(threshold.levels[c]) for c in range(config.chain_channels)]
-                heads.append(threshold.head)
+                sums.append(threshold.head)
+            # Two steps from all units to one sum: their multiplexers are far apart.
+            m.d.sync += heads[k].eq(Choice(sums)[writer.pop_chain])
             if k < config.pixel_lanes - 1:
                 compare = delayed(m, compare, config.N, f"compare{k}")
-        m.d.comb += writer.head.eq(Choice(heads)[writer.pop_lane * config.chains + writer.pop_chain])
+        m.d.sync += writer.head.eq(Choice(heads)[delayed(m, writer.pop_lane, 1, "pop_lane")])
 
     def _stores(self, m, u, memories):
         """Writes of the blocks and of the host; the host only writes while the core is idle."""
@@ -173,22 +179,24 @@ class Core(wiring.Component):
         m.d.comb += u.sequencer.word.eq(memories[Space.PROGRAM].read_data[0])
 
     def _host(self, m, u, memories):
-        """Reads of the host: request, memory, answer; the activation memory's port is the feeder's while busy."""
-        request = self.i_read.payload
+        """Reads of the host: the feeder reads the activation memory for it while the core is idle."""
+        request, feeder = self.i_read.payload, u.feeder
         activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
-        pending, space, bank = Signal(), Signal.like(request.space), Signal.like(request.bank)
-        for address, feeder_address in zip(activations.read_address, u.feeder.read_address, strict=True):
-            m.d.comb += address.eq(Mux(self.status.busy, feeder_address, request.address))
+        for address, feeder_address in zip(activations.read_address, feeder.read_address, strict=True):
+            m.d.comb += address.eq(feeder_address)
+        taken, space, bank = Signal(), Signal.like(request.space), Signal.like(request.bank)
+        under_way = [taken, *(Signal(name=f"under_way{n}") for n in range(PROBE))]
         m.d.comb += [
-            results.read_address[0].eq(request.address), self.i_read.ready.eq(~pending & ~self.o_read.valid),
+            self.i_read.ready.eq(~Cat(under_way[1:]).any() & ~self.o_read.valid),
+            taken.eq(self.i_read.valid & self.i_read.ready),
+            feeder.probe.eq(~self.status.busy), feeder.probe_address.eq(request.address),
         ]
-        taken = self.i_read.valid & self.i_read.ready
-        m.d.sync += [pending.eq(taken), space.eq(request.space), bank.eq(request.bank)]
-        with m.If(pending):
-            m.d.sync += [
-                self.o_read.valid.eq(1),
-                self.o_read.payload.eq(Mux(
-                    space == Space.RESULTS, results.read_data[0], Choice(activations.read_data)[bank])),
-            ]
+        m.d.sync += [later.eq(earlier) for earlier, later in zip(under_way, under_way[1:], strict=False)]
+        with m.If(taken):
+            m.d.sync += [space.eq(request.space), bank.eq(request.bank), results.read_address[0].eq(request.address)]
+        word = Signal(len(self.o_read.payload))
+        m.d.sync += word.eq(Mux(space == Space.RESULTS, results.read_data[0], Choice(feeder.probed)[bank]))
+        with m.If(under_way[-1]):
+            m.d.sync += [self.o_read.valid.eq(1), self.o_read.payload.eq(word)]
         with m.If(self.o_read.valid & self.o_read.ready):
             m.d.sync += self.o_read.valid.eq(0)

@@ -72,6 +72,7 @@ class Feeder(wiring.Component):
     tap_address, tap : the tap memory
     weight_address, weight_words : the weight memories, all banks at one address
     read_address, read_data : the activation memory
+    probe, probe_address : read this address of all banks instead; `probed` has the words three cycles later
     weights, step : for column 0, `hw.arch.timing.FEED` cycles after `issue`
     activations, enables : for all columns, skewed as the array wants them
     fault : a word outside the activation memory was asked for; it is not read
@@ -89,6 +90,8 @@ class Feeder(wiring.Component):
             "weight_words": In(data.ArrayLayout(config.word, config.row_lanes)),
             "read_address": Out(data.ArrayLayout(range(activations.depth), config.pixel_lanes)),
             "read_data": In(data.ArrayLayout(activations.bits, config.pixel_lanes)),
+            "probe": In(1), "probe_address": In(range(activations.depth)),
+            "probed": Out(data.ArrayLayout(activations.bits, config.pixel_lanes)),
             "weights": Out(data.ArrayLayout(config.word, config.row_lanes)), "step": Out(step_layout(config)),
             "activations": Out(data.ArrayLayout(plane_words, config.pixel_lanes)),
             "enables": Out(data.ArrayLayout(config.N, config.pixel_lanes)),
@@ -131,18 +134,19 @@ class Feeder(wiring.Component):
             address = addresses.addresses[k]
             outside = (address < 0) | (address >= config.activation_depth)
             m.d.comb += missed[k].eq(issue[3].valid & addresses.inside[k] & outside)
-            m.d.sync += self.read_address[k].eq(to_banks[k])
+            m.d.sync += self.read_address[k].eq(Mux(self.probe, self.probe_address, to_banks[k]))
 
-        # 4: read. 5: banks to lanes; taps outside the image read zero, and count only with Padding.LOW.
-        rotate4, inside4 = Signal.like(rotate3), Signal.like(inside3)
-        m.d.sync += [rotate4.eq(rotate3), inside4.eq(inside3)]
-        m.d.comb += self.weight_address.eq(issue[4].weight)
-        m.d.sync += self.weights.eq(self.weight_words)
-        words = rotated([self.read_data[b] for b in range(lanes)], rotate4)
+        # 4: read. 5: away from the memory. 6: banks to lanes; taps outside the image read zero, and count only with
+        # Padding.LOW.
+        rotate5 = delayed(m, rotate3, 2, "rotate")
+        inside5 = delayed(m, inside3, 2, "inside")
+        m.d.comb += self.weight_address.eq(issue[5].weight)
+        m.d.sync += [self.weights.eq(self.weight_words), self.probed.eq(self.read_data)]
+        words = rotated([self.probed[b] for b in range(lanes)], rotate5)
         low = self.source.padding == Padding.LOW
         for k in range(lanes):
             word, enable = Signal(config.N * config.word, name=f"word{k}"), Signal(name=f"enable{k}")
-            m.d.sync += [word.eq(Mux(inside4[k], words[k], 0)), enable.eq(issue[5].valid & (inside4[k] | low))]
+            m.d.sync += [word.eq(Mux(inside5[k], words[k], 0)), enable.eq(issue[6].valid & (inside5[k] | low))]
             for j in range(config.N):
                 plane = word[j * config.word : (j + 1) * config.word]
                 m.d.comb += [
@@ -150,6 +154,6 @@ class Feeder(wiring.Component):
                     self.enables[k][j].eq(delayed(m, enable, k * config.N + j, f"enable{k}_{j}")),
                 ]
         for name in ("clear", "shift", "last"):
-            m.d.sync += self.step[name].eq(issue[5].valid & issue[5][name])
-        m.d.sync += [self.step.count.eq(issue[5].count), self.step.place.eq(issue[5].place)]
+            m.d.sync += self.step[name].eq(issue[6].valid & issue[6][name])
+        m.d.sync += [self.step.count.eq(issue[6].count), self.step.place.eq(issue[6].place)]
         return m

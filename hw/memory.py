@@ -1,6 +1,6 @@
 """The on-chip memories: banks of synchronous block RAM with one write and one read port each."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -17,7 +17,8 @@ class Banks(wiring.Component):
         `granularity` bits whose enable bit is set
     read_address[b], read_data[b] : bank b's word, one cycle later
 
-    Reading an address in the cycle in which it is written returns either word.
+    A write is registered: the word is there two cycles later. Reading an address in the cycle before that returns
+    either word.
     """
 
     def __init__(self, shape: Shape, granularity: int | None = None):
@@ -32,15 +33,17 @@ class Banks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # Words to write come from far away and go to many banks: they stop at a register in between.
+        address, word = Signal.like(self.write_address), Signal.like(self.write_data)
+        m.d.sync += [address.eq(self.write_address), word.eq(self.write_data)]
         for bank in range(self._shape.banks):
             m.submodules[f"bank{bank}"] = memory = Memory(shape=self._shape.bits, depth=self._shape.depth, init=[])
             write = memory.write_port(granularity=self._granularity)
             read = memory.read_port()
-            chosen = Signal(name=f"chosen{bank}")
+            enable = Signal.like(self.write_enable, name=f"enable{bank}")
+            m.d.sync += enable.eq(Mux(self.write_bank == bank, self.write_enable, 0))
             m.d.comb += [
-                chosen.eq(self.write_bank == bank),
-                write.addr.eq(self.write_address), write.data.eq(self.write_data),
-                write.en.eq(self.write_enable & chosen.replicate(len(write.en))),
+                write.addr.eq(address), write.data.eq(word), write.en.eq(enable),
                 read.addr.eq(self.read_address[bank]), self.read_data[bank].eq(read.data),
             ]
         return m

@@ -13,6 +13,7 @@ from hw.threshold import LEVEL_BITS
 
 LEVELS = 1 << LEVEL_BITS
 CODE_PLANES = 8
+HEAD = 2  # a sum asked for to the sum
 
 
 def store_layout(config: Config) -> data.StructLayout:
@@ -62,7 +63,8 @@ class Writer(wiring.Component):
     -------
     conv, walk, code, begin : the layer, and its start
     done : levels (or sums, when conv.levels = 0) of a group are ready in pixel lane 0, in lane k k*N cycles later
-    levels[k], head, pop : pixel lane k's levels; the sum at the head of `pop_lane`, `pop_chain`; take it
+    levels[k], head, pop : pixel lane k's levels; the sum at the head of `pop_lane`, `pop_chain`, `HEAD` cycles later;
+        take it
     walk_step, walk_begin : commands to the `TargetWalk`; its bank and address follow two cycles later
     bank, address : from the `TargetWalk`
     store : to the activation memory
@@ -166,8 +168,8 @@ class Writer(wiring.Component):
             self.pop.eq(valid), self.pop_lane.eq(lane),
             self.pop_chain.eq(Array(c // config.chain_channels for c in range(config.channel_lanes))[step]),
         ]
-        count, enable = Signal(17), Signal()
-        m.d.sync += [enable.eq(valid), self.result.eq(self.head)]
+        count, enable = Signal(17), delayed(m, valid, HEAD + 1, "emitting")
+        m.d.sync += self.result.eq(self.head)
         inside = count < config.result_depth
         m.d.comb += [self.result_address.eq(count), self.result_enable.eq(enable & inside)]
         with m.If(enable):

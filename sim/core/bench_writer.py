@@ -6,7 +6,7 @@ from cocotb.triggers import FallingEdge
 from hw.arch import timing
 from hw.arch.isa import Conv, Walk
 from hw.threshold import LEVEL_BITS
-from hw.writer import store_layout
+from hw.writer import HEAD, store_layout
 from sim.core.surroundings import Targets, Watch, configuration, flat
 from sim.helpers import cycles, generator, start, unpack
 
@@ -40,7 +40,7 @@ async def groups(dut, config, conv, walk, levels):
     steps = conv.target_groups if conv.levels else config.channel_lanes
     done = [n * period for n in range(conv.row_groups * -(-walk.pixels // lanes))]
     current = [[0] * config.channel_lanes for _ in range(lanes)]
-    for cycle in range(done[-1] + timing.lane_skew(config) + lanes * steps + timing.STORE + 2):
+    for cycle in range(done[-1] + timing.lane_skew(config) + lanes * steps + timing.STORE + HEAD):
         dut.done.value = int(cycle in done)
         for k in range(lanes):
             if cycle - 1 - k * config.N in done:  # the levels change behind `done`
@@ -104,14 +104,15 @@ async def random_integers(dut):
     await start(dut, **IDLE)
     Targets(dut, [(0, 0)])
     heads = {(k, c): [] for k in range(lanes) for c in range(config.chains)}
-    written = []
+    written, coming = [], [0] * HEAD
 
     async def serve():
         while True:
             await FallingEdge(dut.clk)
             place = int(dut.pop_lane.value), int(dut.pop_chain.value)
             queue = heads.get(place, [])
-            dut.head.value = queue[0] if queue else 0
+            coming.append(queue[0] if queue else 0)
+            dut.head.value = coming.pop(0)
             if int(dut.pop.value):
                 queue.pop(0)
             if int(dut.result_enable.value):
