@@ -100,26 +100,37 @@ class Issuer(wiring.Component):
         end_word, end_tap, end_j, end_i, end_position, end_pixels, _ = ends
         tap, tap_first = Signal(13), Signal(13)
         offset, offset_first = Signal(12), Signal(12)
-        weight, weight_pass, weight_row = Signal(17), Signal(17), Signal(17)
+        weight, weight_tap, weight_pass, weight_row = (
+            Signal(17, name=f"weight{name}") for name in ("", "_tap", "_pass", "_row"))
+        left = Signal.like(walk.repeat)  # taps that still share the weights
         with m.If(go):
             m.d.sync += [offset.eq(offset + 1), weight.eq(weight + 1)]
             with m.If(end_word):
-                m.d.sync += [tap.eq(tap + 1), offset.eq(offset_first)]
+                m.d.sync += [tap.eq(tap + 1), offset.eq(offset_first), left.eq(left - 1)]
+                with m.If(left == 0):
+                    m.d.sync += [weight_tap.eq(weight + 1), left.eq(walk.repeat - 1)]
+                with m.Else():
+                    m.d.sync += weight.eq(weight_tap)
             with m.If(end_tap):  # the next activation pass takes the same weights and taps
                 following = offset_first + source.channel_words
                 m.d.sync += [
-                    tap.eq(tap_first), offset.eq(following), offset_first.eq(following), weight.eq(weight_pass)]
+                    tap.eq(tap_first), offset.eq(following), offset_first.eq(following), left.eq(walk.repeat - 1),
+                    *(pointer.eq(weight_pass) for pointer in (weight, weight_tap)),
+                ]
             with m.If(end_j):
-                m.d.sync += [offset.eq(0), offset_first.eq(0), weight.eq(weight + 1), weight_pass.eq(weight + 1)]
+                m.d.sync += [offset.eq(0), offset_first.eq(0)]
+                m.d.sync += [pointer.eq(weight + 1) for pointer in (weight, weight_tap, weight_pass)]
             with m.If(end_i):  # the next position takes the row group's weights again
-                m.d.sync += [weight.eq(weight_row), weight_pass.eq(weight_row), tap.eq(tap + 1), tap_first.eq(tap + 1)]
+                m.d.sync += [tap.eq(tap + 1), tap_first.eq(tap + 1)]
+                m.d.sync += [pointer.eq(weight_row) for pointer in (weight, weight_tap, weight_pass)]
             with m.If(end_position):
                 m.d.sync += [tap.eq(walk.tap_base), tap_first.eq(walk.tap_base)]
             with m.If(end_pixels):
-                m.d.sync += [pointer.eq(weight + 1) for pointer in (weight, weight_pass, weight_row)]
+                m.d.sync += [pointer.eq(weight + 1) for pointer in (weight, weight_tap, weight_pass, weight_row)]
         with m.If(self.begin):
             m.d.sync += [
                 tap.eq(walk.tap_base), tap_first.eq(walk.tap_base), offset.eq(0), offset_first.eq(0),
-                *(pointer.eq(conv.weights) for pointer in (weight, weight_pass, weight_row)),
+                left.eq(walk.repeat - 1),
+                *(pointer.eq(conv.weights) for pointer in (weight, weight_tap, weight_pass, weight_row)),
             ]
         return tap, offset, weight

@@ -212,11 +212,11 @@ class Machine:
         config = self.config
         planes, valid = self._operands(conv, walk, source, position)
         pixels, taps, count, bits = planes.shape
-        words = taps * source.channel_words
-        count_words = conv.weight_passes * words
+        shared = -(-taps // walk.repeat)
+        count_words = conv.weight_passes * shared * source.channel_words
         block = self._block(Space.WEIGHTS, conv.weights + group * count_words, count_words)
-        block = block.reshape(config.channel_lanes, config.M, conv.weight_passes, taps * bits)
-        weights = block.transpose(0, 2, 1, 3).reshape(-1, taps, bits)
+        block = block.reshape(config.channel_lanes, config.M, conv.weight_passes, shared * bits)
+        weights = block.transpose(0, 2, 1, 3).reshape(-1, shared, bits).repeat(walk.repeat, axis=1)[:, :taps]
         # Matches of the bits in use: unused ones hold zero against ones. Skipped taps count nothing.
         signs = (2.0 * planes - 1) * valid[:, :, None, None]
         dots = np.einsum("ptnb,rtb->prn", signs, 2.0 * weights - 1, optimize=True)

@@ -8,18 +8,21 @@ from sw.graph import Conv, Graph, Image
 
 def random_conv(
     rng, name, source, shape, planes, *, co, kernel=3, m=1, stride=1, padding=0, pool=1, pool_stride=1, levels=3,
-    out_planes=2, channelwise=False, binary=False, scale=40,
+    out_planes=2, channelwise=False, binary=False, scale=40, **options,
 ):
     """A layer on a tensor of shape (rows, columns, channels) with `planes` planes; `levels` 0 emits integers.
 
+    `kernel` is its side, or (rows, columns); `options` are further ones of `Conv`.
+
     Thresholds are spread over the sums that random planes give, so that all levels occur.
     """
-    ci = shape[2]
+    ci, size = shape[2], (kernel, kernel) if isinstance(kernel, int) else kernel
     image = source == "image"
     coefficients = rng.integers(-scale, scale + 1, (co, m, planes) if channelwise else (m, planes))
     if image or binary:
         coefficients = coefficients[..., -1:] << np.arange(planes - 1, -1, -1)
-    spread = np.sqrt((coefficients.reshape(-1, m * planes) ** 2).sum(axis=1).mean() * ci * kernel**2)
+    spread = np.sqrt((coefficients.reshape(-1, m * planes) ** 2).sum(axis=1).mean() * ci * size[0] * size[1])
+    spread *= options.get("average", 1)
     thresholds = code = bias = None
     if levels:
         thresholds = np.sort(rng.normal(0, spread, (co, levels)).astype(np.int64), axis=1)
@@ -27,10 +30,10 @@ def random_conv(
     else:
         bias = rng.integers(-1000, 1000, co)
     return Conv(
-        name=name, source=source, weights=rng.integers(0, 2, (m, co, ci, kernel, kernel)).astype(np.uint8),
+        name=name, source=source, weights=rng.integers(0, 2, (m, co, ci, *size)).astype(np.uint8),
         coefficients=coefficients.astype(np.int64), stride=stride, padding=padding,
         pad=Padding.LOW if image else Padding.SKIP, pool=pool, pool_stride=pool_stride,
-        thresholds=thresholds, code=code, bias=bias,
+        thresholds=thresholds, code=code, bias=bias, **options,
     )
 
 

@@ -75,7 +75,8 @@ class Walk(Packed):
     Pixel p of a row-major walk runs in pixel lane p mod pixel_lanes. `row_skip` is added to the lanes' addresses
     at the end of a row: (pitch - columns) / pixel_lanes * pixel_words of the input layout.
     `positions` are the pool window's positions; position q uses taps tap_base + q*taps ... + taps - 1 and a pixel's
-    value is the maximum over its positions.
+    value is the maximum over its positions. `repeat` consecutive taps of a position share their weights, as those of an
+    average pool do; a position starts with a tap of its own.
     """
 
     pixels: int = bits(20, "output pixels", low=1)
@@ -84,6 +85,7 @@ class Walk(Packed):
     tap_base: int = bits(12, "first tap descriptor")
     taps: int = bits(10, "kernel taps per position", low=1)
     positions: int = bits(8, "pool window positions", low=1)
+    repeat: int = bits(8, "consecutive taps with the same weights", low=1)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Conv(Packed):
     For every row group, then pixel group, then position, weight pass i and activation pass j one pass over the
     taps and channel words. `fused` runs all activation passes as one: the accumulator is multiplied by 2^N before
     each next group, so planes must have binary weights, most significant first.
-    Weights are read in the order (row group, i, tap, channel word) from `weights` on.
+    Weights are read in the order (row group, i, tap, channel word) from `weights` on, where `Walk.repeat` taps are one.
     A pass reads `chain` coefficients from coefficients + row group*coefficient_stride + pass*chain.
     `levels` > 0: level = #{t : O >= T[t]}, thresholds ascending, (row group, channel of the chain, t) from
     `thresholds` on; planes out are code[level]. `levels` = 0: O goes to the result memory, in the order

@@ -48,7 +48,7 @@ def some_layer(rng, config):
     source = Source(base=rng.randint(100, 200), pixel_words=rng.randint(1, 4), channel_words=1, tail_bits=1,
                     rows=rows, columns=columns, stride=rng.randint(1, 2), padding=rng.choice(list(Padding)))
     walk = Walk(pixels=rng.randint(1, 12), columns=rng.randint(1, 4), row_skip=rng.randint(0, 5), tap_base=0, taps=1,
-                positions=1)
+                positions=1, repeat=1)
     return source, walk
 
 
@@ -110,7 +110,7 @@ async def outside_the_memory(dut):
     bench = Bench(dut, config, rng)
     source = Source(base=config.activation_depth - 20, pixel_words=1, channel_words=1, tail_bits=1, rows=4, columns=4,
                     stride=1, padding=0)
-    walk = Walk(pixels=config.pixel_lanes, columns=4, row_skip=0, tap_base=0, taps=1, positions=1)
+    walk = Walk(pixels=config.pixel_lanes, columns=4, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1)
     bench.taps = [Tap(offset=offset, rotate=rng.randrange(config.pixel_lanes), dy=rng.randint(-1, 1), dx=0)
                   for offset in (-65_536, 65_535, 17, 18, 19, 20, 21, -config.activation_depth + 19,
                                  -config.activation_depth + 20) for _ in range(3)]

@@ -14,7 +14,8 @@ def some_layer(rng, config):
     source = Source(base=0, pixel_words=1, channel_words=rng.randint(1, 3), tail_bits=rng.randint(1, config.word),
                     rows=9, columns=9, stride=1, padding=0)
     walk = Walk(pixels=rng.randint(1, 3 * config.pixel_lanes), columns=9, row_skip=0, tap_base=rng.randint(0, 20),
-                taps=rng.randint(1, 4), positions=rng.randint(1, 3))
+                taps=rng.randint(1, 4), positions=rng.randint(1, 3),
+                repeat=rng.randint(1, 3))
     conv = Conv(
         weights=rng.randint(0, 99), weight_passes=rng.randint(1, 3), activation_passes=rng.randint(1, 3),
         fused=rng.randint(0, 1), coefficients=0, coefficient_stride=0, thresholds=0, levels=rng.choice((0, 1, 3, 15)),
@@ -25,6 +26,7 @@ def some_layer(rng, config):
 def words(config, conv, walk, source):
     """What is issued, in order: the loops, outermost first."""
     lanes, size = config.pixel_lanes, walk.taps * source.channel_words
+    shared = -(-walk.taps // walk.repeat) * source.channel_words  # words of weights
     for row in range(conv.row_groups):
         for pixel in range(0, walk.pixels, lanes):
             for position in range(walk.positions):
@@ -41,7 +43,8 @@ def words(config, conv, walk, source):
                             yield {
                                 "valid": 1, "tap": walk.tap_base + position * walk.taps + tap,
                                 "inner": j * source.channel_words + inner,
-                                "weight": conv.weights + (row * conv.weight_passes + i) * size + word,
+                                "weight": (conv.weights + (row * conv.weight_passes + i) * shared
+                                           + tap // walk.repeat * source.channel_words + inner),
                                 "count": source.tail_bits if inner == source.channel_words - 1 else config.word,
                                 "swap": int(first and i == 0 and j == 0 and position == 0),
                                 "clear": int(first and (j == 0 or not conv.fused)),

@@ -22,7 +22,7 @@ def some_layer(rng, config, levels):
                 row_groups=rng.randint(1, 2 * config.slices + 1), last_channels=rng.randint(1, config.channel_lanes),
                 **CONV)
     walk = Walk(pixels=rng.randint(1, 2 * config.pixel_lanes + 1), columns=3, row_skip=0, tap_base=0, taps=1,
-                positions=1)
+                positions=1, repeat=1)
     return conv, walk
 
 
@@ -148,7 +148,7 @@ async def outside_the_memories(dut):
     await start(dut, **IDLE)
     depth = config.activation_depth
     targets = Targets(dut, [(0, depth - 1)] * 4)
-    walk = Walk(pixels=1, columns=1, row_skip=0, tap_base=0, taps=1, positions=1)
+    walk = Walk(pixels=1, columns=1, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1)
     conv = Conv(levels=1, target_groups=2, row_groups=1, last_channels=1, **CONV)
     await begin(dut, conv, walk, channel_words=1)
     watch = Watch(dut, "store", "fault")

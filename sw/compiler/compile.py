@@ -60,7 +60,7 @@ class _Emitter:
 
     def layer(self, task: Task, source: Layout, out: Layout | None) -> None:
         config, name = self.config, task.node.name
-        m, co, taps, ci = task.weights.shape
+        m, co, _, _ = task.weights.shape
         row_groups = -(-co // config.channel_lanes)
         tap_words = np.array([[source.tap(dy, dx).pack() for position in task.taps for dy, dx in position]])
         tap_base = self.place(Space.TAPS, name, to_bytes(tap_words, config.memories[Space.TAPS].bits))
@@ -75,8 +75,8 @@ class _Emitter:
             source.base, source.pixel_words, source.channel_words, source.tail_bits, task.rows, task.columns,
             task.stride, task.node.pad)
         walk = Walk(
-            task.out_rows * task.out_columns, task.out_columns, source.row_skip(task.out_columns), tap_base, taps,
-            len(task.taps))
+            task.out_rows * task.out_columns, task.out_columns, source.row_skip(task.out_columns), tap_base,
+            len(task.taps[0]), len(task.taps), task.repeat)
         setup: list[Packed] = [read, walk]
         if out is not None and task.code is not None:
             setup += [out.target(), *_code_table(task.code, config)]

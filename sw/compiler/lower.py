@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isqrt
 
 import numpy as np
 
 from hw.arch.config import IMAGE_PLANES, Config
-from hw.arch.isa import Pack, Padding
-from hw.arch.packed import FieldError
+from hw.arch.isa import Pack, Padding, Walk
+from hw.arch.packed import FieldError, fields_of
 from sw.compiler.program import CompileError
 from sw.graph import IMAGE, Graph
 from sw.graph import Conv as ConvNode
+
+MAX_REPEAT: int = dict(fields_of(Walk))["repeat"]["high"]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
     """One layer lowered to what the array does: a dense tap list on a source tensor.
 
-    `taps[q]` are the (dy, dx) of pool position q; `weights` has its taps in the same order.
+    `taps[q]` are the (dy, dx) of pool position q; `weights` has its taps in the same order, once for `repeat` of them.
     """
 
     node: ConvNode
@@ -31,6 +34,7 @@ class Task:
     fused: bool
     stride: int  # input pixels per pooled output pixel
     taps: tuple[tuple[tuple[int, int], ...], ...]
+    repeat: int
     rows: int  # source rows
     columns: int
     out_rows: int
@@ -68,7 +72,7 @@ def image_intake(graph: Graph, config: Config) -> tuple[Intake, bool]:
     if node.padding and node.pad != Padding.LOW:
         raise CompileError(f"layer {node.name} reads the image, so its padding must be LOW, not {node.pad.name}")
     rows, columns = image.rows + 2 * node.padding, image.columns + 2 * node.padding
-    windows = kh * kw * ci <= config.word and max(kh, kw) <= 15
+    windows = kh * kw * ci <= config.word and max(kh, kw) <= 15 and node.average == 1
     window_rows, window_columns, stride = (kh, kw, node.stride) if windows else (1, 1, 1)
     buffer = window_rows * columns * ci
     if buffer > config.image_depth:
@@ -89,20 +93,23 @@ def _kernel(node: ConvNode) -> str:
     """Kernel, stride and pool for people."""
     kh, kw = node.weights.shape[3:]
     stride = f" /{node.stride}" if node.stride > 1 else ""
-    return f"{kh}x{kw}{stride}" + (f", pool {node.pool}" if node.pool > 1 else "")
+    average = f"average {node.average}, " if node.average > 1 else ""
+    return f"{average}{kh}x{kw}{stride}" + (f", pool {node.pool}" if node.pool > 1 else "")
 
 
 def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -> Task:
     """A layer on a tensor of bit planes of `shape` (rows, columns)."""
     m, co, ci, kh, kw = node.weights.shape
     rows, columns = shape
-    conv_rows = (rows + 2 * node.padding - kh) // node.stride + 1
-    conv_columns = (columns + 2 * node.padding - kw) // node.stride + 1
-    out_rows = (conv_rows - node.pool) // node.pool_stride + 1
-    out_columns = (conv_columns - node.pool) // node.pool_stride + 1
+    for what in ("add", "keep", "pool_padding"):
+        if getattr(node, what):
+            raise CompileError(f"layer {node.name}.{what} is more than this compiler does")
+    out, unit = node.output(rows, columns), node.average
+    if unit * unit > MAX_REPEAT:
+        raise CompileError(f"layer {node.name} averages {unit} x {unit} pixels, more than {isqrt(MAX_REPEAT)} squared")
     taps = tuple(
-        tuple((wy * node.stride + ky - node.padding, wx * node.stride + kx - node.padding)
-              for ky in range(kh) for kx in range(kw))
+        tuple(((wy * node.stride + ky) * unit + ay - node.padding, (wx * node.stride + kx) * unit + ax - node.padding)
+              for ky in range(kh) for kx in range(kw) for ay in range(unit) for ax in range(unit))
         for wy in range(node.pool) for wx in range(node.pool)
     )
     coefficients = node.coefficients if node.coefficients.ndim == 3 else node.coefficients[None]
@@ -111,9 +118,11 @@ def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -
     return Task(
         node=node, source=source, weights=node.weights.transpose(0, 1, 3, 4, 2).reshape(m, co, kh * kw, ci),
         coefficients=coefficients, thresholds=node.thresholds, code=node.code, bias=node.bias,
-        fused=binary and n % config.N == 0, stride=node.stride * node.pool_stride, taps=taps,
-        rows=rows, columns=columns, out_rows=out_rows, out_columns=out_columns,
-        macs=out_rows * out_columns * node.pool**2 * m * co * n * ci * kh * kw, kernel=_kernel(node),
+        fused=binary and n % config.N == 0, taps=taps, repeat=unit * unit,
+        # One pixel has no neighbours to keep a distance to.
+        stride=1 if out.rows == out.columns == 1 else node.stride * node.pool_stride * unit,
+        rows=rows, columns=columns, out_rows=out.rows, out_columns=out.columns,
+        macs=out.rows * out.columns * node.pool**2 * m * co * n * ci * kh * kw * unit**2, kernel=_kernel(node),
     )
 
 
@@ -133,7 +142,7 @@ def lower_image(node: ConvNode, intake: Intake, windows: bool, config: Config) -
         raise CompileError(f"layer {node.name} reads the image, so its coefficients must be a_i * 2^(7-j)")
     planes = -(-IMAGE_PLANES // config.N) * config.N
     extra = (1 << planes) - (1 << IMAGE_PLANES)
-    sums = 2 * node.weights.astype(np.int64).sum(axis=(2, 3, 4)) - ci * kh * kw  # [m, co]
+    sums = (2 * node.weights.astype(np.int64).sum(axis=(2, 3, 4)) - ci * kh * kw) * task.repeat  # [m, co]
     shift = -extra * (last[:, :, 0] * sums.T).sum(axis=1)
     return replace(
         task, fused=True, kernel=_kernel(node), coefficients=last << np.arange(planes - 1, -1, -1),
@@ -153,7 +162,7 @@ def checked(layer: str, make):  # type: ignore[no-untyped-def]
 def check_numbers(task: Task, config: Config) -> None:
     """Refuse a layer whose accumulators, coefficients or sums could overflow; bounds hold for every input."""
     name = task.node.name
-    k = task.weights.shape[2] * task.weights.shape[3]
+    k = len(task.taps[0]) * task.weights.shape[3]
     groups = -(-task.planes // config.N)
     count = k * (sum(1 << config.N * g for g in range(groups)) if task.fused else 1)
     if count >> config.accumulator_bits:

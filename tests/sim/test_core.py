@@ -10,6 +10,7 @@ from sim.runner import run
 from sw.compiler import compile
 from sw.emulator import Machine
 from tests.graphs import random_graph, random_images
+from tests.residuals import residual_graph
 
 
 def case(graph, config, images, stall=0.0):
@@ -44,4 +45,10 @@ def replay(config, content, folder):
 ])
 def test_random_networks(name, seed, stall, tmp_path):
     config, graph = preset(name), random_graph(seed)
+    replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "seed", "stall"), [("tiny", 0, 0.0), ("tiny", 3, 0.5), ("tiny-2x2", 1, 0.0)])
+def test_residual_networks(name, seed, stall, tmp_path):
+    config, graph = preset(name), residual_graph(seed)
     replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)

@@ -86,7 +86,7 @@ CASES = {
     "results": ([
         *GOOD[:LAST],
         Source(base=0, pixel_words=1, channel_words=1, tail_bits=1, rows=1, columns=1, stride=1, padding=0),
-        Walk(pixels=300, columns=300, row_skip=0, tap_base=0, taps=1, positions=1), *GOOD[LAST:],
+        Walk(pixels=300, columns=300, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1), *GOOD[LAST:],
     ], None, ADDRESS, LAST + 2),
     "window": (changed(Pack, window_rows=5, window_columns=5), None, ADDRESS, at(Pack)),
     "line buffer": (changed(Pack, rows=1, columns=600, window_rows=4), None, ADDRESS, at(Pack)),
