@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arch.config import Config
 from hw.arch.isa import Source, Target, Walk
 from hw.layouts import layout_of
+from hw.rounds import Rounds
 
 
 def lane_layout() -> data.StructLayout:
@@ -23,7 +24,7 @@ class LaneWalk(wiring.Component):
 
     `begin` starts a layer; a fill takes `hw.arch.timing.lane_fill` cycles. `take` says that the lanes were copied and
     starts the next fill: of the following pixels, or with `rewind` of the first ones. Lanes past the last pixel are
-    not valid.
+    not valid. `source` and `walk` hold from the cycle before `begin` on.
     """
 
     def __init__(self, config: Config):
@@ -37,27 +38,34 @@ class LaneWalk(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         source, walk = self.source, self.walk
-        lane, left, x = Signal(range(self._lanes + 1)), Signal(20), Signal(12)
-        here = Signal(lane_layout())
-        m.d.comb += [self.full.eq(lane == self._lanes), here.valid.eq(left != 0)]
+        lane, here, rewind = Signal(range(self._lanes + 1)), Signal(lane_layout()), Signal()
+        m.submodules.pixels = pixels = Rounds(len(walk.pixels))
+        m.submodules.columns = columns = Rounds(len(walk.columns))
+        m.d.comb += [
+            self.full.eq(lane == self._lanes), rewind.eq(self.begin | (self.take & self.rewind)),
+            pixels.count.eq(walk.pixels), columns.count.eq(walk.columns),
+        ]
+        m.d.comb += [signal.eq(rewind) for signal in (pixels.begin, columns.begin)]
+        m.d.comb += [signal.eq(~self.full) for signal in (pixels.step, columns.step)]
 
-        bank_end, row_end = Signal(), Signal()
-        m.d.comb += [bank_end.eq(lane == self._lanes - 1), row_end.eq(x == walk.columns - 1)]
+        # The addresses' steps: to the next bank row, to the next row of the map, or both.
+        bank_end, both = lane == self._lanes - 1, Signal(18)
+        m.d.sync += both.eq(source.pixel_words + walk.row_skip)
+        step = Mux(columns.last, Mux(bank_end, both, walk.row_skip), Mux(bank_end, source.pixel_words, 0))
         with m.If(~self.full):
             m.d.sync += [
-                self.lanes[lane].eq(here), lane.eq(lane + 1), left.eq(left - here.valid),
-                here.address.eq(here.address + Mux(bank_end, source.pixel_words, 0) + Mux(row_end, walk.row_skip, 0)),
-                here.column.eq(here.column + source.stride), x.eq(x + 1),
+                self.lanes[lane].eq(here), lane.eq(lane + 1), here.address.eq(here.address + step),
+                here.column.eq(here.column + source.stride),
             ]
-            with m.If(row_end):
-                m.d.sync += [x.eq(0), here.column.eq(0), here.row.eq(here.row + source.stride)]
+            with m.If(pixels.last):
+                m.d.sync += here.valid.eq(0)
+            with m.If(columns.last):
+                m.d.sync += [here.column.eq(0), here.row.eq(here.row + source.stride)]
         with m.If(self.take):
             m.d.sync += lane.eq(0)
-        with m.If(self.begin | (self.take & self.rewind)):
+        with m.If(rewind):
             m.d.sync += [
-                lane.eq(0), left.eq(walk.pixels), x.eq(0),
-                here.row.eq(0), here.column.eq(0), here.address.eq(source.base),
-            ]
+                lane.eq(0), here.valid.eq(1), here.row.eq(0), here.column.eq(0), here.address.eq(source.base)]
         return m
 
 
@@ -65,7 +73,7 @@ class TargetWalk(wiring.Component):
     """Bank and word address of one pixel after the other, in row-major order.
 
     `begin` goes to pixel 0, `step` to the next; `bank` and `address` are valid from two cycles later on, and `step`
-    may come every cycle: they follow two cycles behind.
+    may come every cycle: they follow two cycles behind. `target` holds from the cycle before `begin` on.
     """
 
     def __init__(self, config: Config):
@@ -78,35 +86,40 @@ class TargetWalk(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         target, lanes = self.target, self._lanes
-        x, phase_x, phase_y = Signal(12), Signal(4), Signal(4)
-        shift_x, shift_y = Signal(16), Signal(16)
-        bank, address = Signal(range(lanes)), Signal(18)  # of the pixel inside its phase
-        row_bank, row_address = Signal(range(lanes)), Signal(18)  # of the row's first pixel
+        m.submodules.columns = columns = Rounds(len(target.columns))
+        m.submodules.phase_x = phase_x = Rounds(len(target.phases))
+        m.submodules.phase_y = phase_y = Rounds(len(target.phases))
+        row_end = self.step & columns.last
+        for rounds, count, begin, step in (
+            (columns, target.columns, self.begin, self.step), (phase_y, target.phases, self.begin, row_end),
+            (phase_x, target.phases, self.begin | row_end, self.step),
+        ):
+            m.d.comb += [rounds.count.eq(count), rounds.begin.eq(begin), rounds.step.eq(step)]
 
-        next_row_bank = Signal(range(2 * lanes))
-        next_row_address = Signal(18)
-        m.d.comb += [
-            next_row_bank.eq(row_bank + target.pitch_banks),
-            next_row_address.eq(
-                row_address + target.pitch_words + Mux(next_row_bank >= lanes, target.pixel_words, 0)),
-        ]
+        # Bank and address of the pixel at hand; `cell` and `row` are the addresses of the first pixel of its group of
+        # phases and of its row, `rows` of the first row of its group of phases.
+        bank, here, cell = Signal(range(lanes)), Signal(18), Signal(18)
+        row_bank, row, rows = Signal(range(lanes)), Signal(18), Signal(18)
+        following, one_more = Signal(range(2 * lanes)), Signal(18)  # bank of the next group of rows, wrapped or not
+        m.d.sync += one_more.eq(target.pitch_words + target.pixel_words)
+        next_bank, next_row = Signal.like(bank), Signal(18)
+        with m.If(phase_y.last):
+            m.d.comb += [
+                next_bank.eq(following), next_row.eq(rows + Mux(following >= lanes, one_more, target.pitch_words))]
+        with m.Else():
+            m.d.comb += [next_bank.eq(row_bank), next_row.eq(row + target.phase_row_words)]
+        next_cell = cell + Mux(bank == lanes - 1, target.pixel_words, 0)
         with m.If(self.step):
-            m.d.sync += [x.eq(x + 1), phase_x.eq(phase_x + 1), shift_x.eq(shift_x + target.phase_words)]
-            with m.If(phase_x == target.phases - 1):
-                m.d.sync += [phase_x.eq(0), shift_x.eq(0), bank.eq(bank + 1)]
-                with m.If(bank == lanes - 1):
-                    m.d.sync += [bank.eq(0), address.eq(address + target.pixel_words)]
-            with m.If(x == target.columns - 1):
-                m.d.sync += [x.eq(0), phase_x.eq(0), shift_x.eq(0), bank.eq(row_bank), address.eq(row_address),
-                             phase_y.eq(phase_y + 1), shift_y.eq(shift_y + target.phase_row_words)]
-                with m.If(phase_y == target.phases - 1):
-                    m.d.sync += [phase_y.eq(0), shift_y.eq(0)]
-                    for value, row_value, following in (
-                        (bank, row_bank, next_row_bank), (address, row_address, next_row_address),
-                    ):
-                        m.d.sync += [value.eq(following), row_value.eq(following)]
+            m.d.sync += here.eq(here + target.phase_words)
+            with m.If(phase_x.last):
+                m.d.sync += [bank.eq(Mux(bank == lanes - 1, 0, bank + 1)), here.eq(next_cell), cell.eq(next_cell)]
+            with m.If(columns.last):
+                m.d.sync += [value.eq(next_row) for value in (here, cell, row)]
+                m.d.sync += [value.eq(next_bank) for value in (bank, row_bank)]
+                with m.If(phase_y.last):
+                    m.d.sync += [rows.eq(next_row), following.eq(next_bank + target.pitch_banks)]
         with m.If(self.begin):
-            m.d.sync += [value.eq(0) for value in (
-                x, phase_x, phase_y, shift_x, shift_y, bank, address, row_bank, row_address)]
-        m.d.sync += [self.bank.eq(bank), self.address.eq(target.base + shift_x + shift_y + address)]
+            m.d.sync += [value.eq(target.base) for value in (here, cell, row, rows)]
+            m.d.sync += [bank.eq(0), row_bank.eq(0), following.eq(target.pitch_banks)]
+        m.d.sync += [self.bank.eq(bank), self.address.eq(here)]
         return m

@@ -130,9 +130,8 @@ class Machine:
         lanes, s = self.config.pixel_lanes, target.phases
         y, x = divmod(pixel, target.columns)
         q = y // s * target.pitch_banks + x // s
-        shift_y = y % s * target.phase_row_words % (1 << isa.SHIFT_BITS)
-        shift_x = x % s * target.phase_words % (1 << isa.SHIFT_BITS)
-        address = target.base + shift_y + shift_x + y // s * target.pitch_words + q // lanes * target.pixel_words
+        address = target.base + y % s * target.phase_row_words + x % s * target.phase_words
+        address += y // s * target.pitch_words + q // lanes * target.pixel_words
         address %= 1 << isa.ADDRESS_BITS
         address += group * target.channel_words + channel_word % (1 << isa.CHANNEL_WORD_BITS)
         if address >= self.config.activation_depth:

@@ -6,8 +6,8 @@ stream into bit planes; `End` closes the frame. Instructions are `INSTRUCTION_BI
 bits, unused bits zero. Opcode 0 is illegal, so erased memory never runs.
 
 Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`. Address sums are kept
-modulo 2^ADDRESS_BITS, origins of lanes modulo 2^ORIGIN_BITS, shifts to a phase modulo 2^SHIFT_BITS and the channel
-word of a row group modulo 2^CHANNEL_WORD_BITS; a tensor that fits its memory never gets there.
+modulo 2^ADDRESS_BITS, origins of lanes modulo 2^ORIGIN_BITS and the channel word of a row group modulo
+2^CHANNEL_WORD_BITS; a tensor that fits its memory never gets there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import IntEnum
 from .config import INSTRUCTION_BITS, TAP_BITS, Config
 from .packed import FieldError, Packed, bits, used_bits
 
-ADDRESS_BITS, ORIGIN_BITS, SHIFT_BITS, CHANNEL_WORD_BITS = 18, 13, 16, 8
+ADDRESS_BITS, ORIGIN_BITS, CHANNEL_WORD_BITS = 18, 13, 8
 
 
 class Opcode(IntEnum):

@@ -62,7 +62,9 @@ async def random_layers(dut):
         source, walk = some_layer(rng, config)
         bench.taps = [Tap(offset=rng.randint(-50, 50), rotate=rng.randrange(config.pixel_lanes),
                           dy=rng.randint(-2, 2), dx=rng.randint(-2, 2)) for _ in range(8)]
-        dut.source.value, dut.walk.value, dut.begin.value = source.pack(), walk.pack(), 1
+        dut.source.value, dut.walk.value = source.pack(), walk.pack()
+        await cycles(dut, 1)
+        dut.begin.value = 1
         await cycles(dut, 1)
         dut.begin.value = 0
         await cycles(dut, config.pixel_lanes)
@@ -114,7 +116,9 @@ async def outside_the_memory(dut):
     bench.taps = [Tap(offset=offset, rotate=rng.randrange(config.pixel_lanes), dy=rng.randint(-1, 1), dx=0)
                   for offset in (-65_536, 65_535, 17, 18, 19, 20, 21, -config.activation_depth + 19,
                                  -config.activation_depth + 20) for _ in range(3)]
-    dut.source.value, dut.walk.value, dut.begin.value = source.pack(), walk.pack(), 1
+    dut.source.value, dut.walk.value = source.pack(), walk.pack()
+    await cycles(dut, 1)
+    dut.begin.value = 1
     await cycles(dut, 1)
     dut.begin.value = 0
     await cycles(dut, config.pixel_lanes)

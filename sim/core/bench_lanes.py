@@ -21,7 +21,9 @@ async def lane_origins(dut):
         walk = Walk(
             pixels=rng.randint(1, 40), columns=rng.randint(1, 9), row_skip=rng.randint(0, 20), tap_base=0, taps=1,
             positions=1, repeat=1)
-        dut.source.value, dut.walk.value, dut.begin.value = source.pack(), walk.pack(), 1
+        dut.source.value, dut.walk.value = source.pack(), walk.pack()
+        await cycles(dut, 1)
+        dut.begin.value = 1
         await cycles(dut, 1)
         dut.begin.value = 0
         groups = -(-walk.pixels // lanes)

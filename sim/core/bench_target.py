@@ -20,7 +20,9 @@ async def target_pixels(dut):
             base=rng.randint(0, 500), pixel_words=pixel_words, channel_words=1, columns=rng.randint(1, 9),
             phases=phases, phase_words=phase_words, phase_row_words=phases * phase_words,
             pitch_words=pitch // lanes * pixel_words, pitch_banks=pitch % lanes)
-        dut.target.value, dut.begin.value = target.pack(), 1
+        dut.target.value = target.pack()
+        await cycles(dut, 1)
+        dut.begin.value = 1
         await cycles(dut, 1)
         dut.begin.value = 0
         for pixel in range(40):

@@ -1,0 +1,35 @@
+"""Loop counters: the end of a loop is a register, so that nested loops end in one level of logic."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Rounds(wiring.Component):
+    """Count the rounds of a loop that starts anew when it has ended.
+
+    Members
+    -------
+    count : rounds, at least one; holds from the cycle before `begin` on
+    begin : start; `step`, which it precedes, ends a round
+    first, last : the round at hand is the first, the last
+    """
+
+    def __init__(self, width: int):
+        self._width = width
+        super().__init__({
+            "count": In(width), "begin": In(1), "step": In(1), "first": Out(1), "last": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        left, most, single = Signal(self._width), Signal(self._width), Signal()  # rounds after this one
+        m.d.sync += [most.eq(self.count - 1), single.eq(self.count == 1)]
+        with m.If(self.step):
+            m.d.sync += [
+                left.eq(Mux(self.last, most, left - 1)), self.last.eq(Mux(self.last, single, left == 1)),
+                self.first.eq(self.last),
+            ]
+        with m.If(self.begin):
+            m.d.sync += [left.eq(most), self.last.eq(single), self.first.eq(1)]
+        return m
