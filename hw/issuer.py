@@ -6,13 +6,15 @@ It keeps the distances that the drain, the thresholds and the writer need (`hw.a
 ever has to wait.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.arch.config import Config
 from hw.arch.isa import Conv, Source, Walk
 from hw.layouts import issue_layout, layout_of
+from hw.rounds import Rounds, countdown
 
 
 class Issuer(wiring.Component):
@@ -20,7 +22,7 @@ class Issuer(wiring.Component):
 
     Members
     -------
-    source, walk, conv : the layer; they hold while `active`
+    source, walk, conv : the layer; they hold from two cycles before `begin` on and while `active`
     begin : start; the first word is issued in the next cycle
     period : least cycles between the ends of two pixel groups
     issue : a cycle late; `group` with its last word of a pixel group; `active` until the layer is issued
@@ -38,59 +40,47 @@ class Issuer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, source, walk, conv = self._config, self.source, self.walk, self.conv
-        word, tap, j, i = Signal(8), Signal(10), Signal(4), Signal(4)
-        position, pixel, row = Signal(8), Signal(21), Signal(12)
-        go = Signal()
+        groups, go = Signal(20), Signal()
+        m.d.sync += groups.eq((walk.pixels + (config.pixel_lanes - 1)) >> exact_log2(config.pixel_lanes))
 
-        # Ends of the loops, innermost first.
-        ends = [Signal(name=f"end_{name}") for name in ("word", "tap", "j", "i", "position", "pixels", "rows")]
-        row_end = pixel + config.pixel_lanes >= walk.pixels
-        inner = 1
-        for end, at_end in zip(ends, (
-            word == source.channel_words - 1, tap == walk.taps - 1, j == conv.activation_passes - 1,
-            i == conv.weight_passes - 1, position == walk.positions - 1, row_end, row == conv.row_groups - 1,
-        ), strict=True):
-            m.d.comb += end.eq(inner & at_end)
-            inner = end
-        end_word, end_tap, end_j, end_i, end_position, end_pixels, end_rows = ends
+        # The loops, innermost first; `ends[n]` ends loop n and all inside it.
+        loops, ends, inner = [], [], 1
+        for name, count in (
+            ("words", source.channel_words), ("taps", walk.taps), ("activation_passes", conv.activation_passes),
+            ("weight_passes", conv.weight_passes), ("positions", walk.positions), ("groups", groups),
+            ("rows", conv.row_groups),
+        ):
+            m.submodules[name] = loop = Rounds(len(count))
+            m.d.comb += [loop.count.eq(count), loop.begin.eq(self.begin), loop.step.eq(go & inner)]
+            inner = Signal(name=f"end_{name}")
+            m.d.comb += inner.eq(ends[-1] & loop.last if ends else loop.last)
+            loops.append(loop)
+            ends.append(inner)
+        words, taps, js, weight_passes, positions, pixels, _ = loops
+        end_word, end_tap, end_j, end_i, end_position, _, end_rows = ends
         last = Mux(conv.fused, end_j, end_tap)
-
-        counters = (
-            (word, end_word), (tap, end_tap), (j, end_j), (i, end_i), (position, end_position), (pixel, end_pixels),
-            (row, end_rows))
-        advance = 1
-        for counter, end in counters:
-            step = config.pixel_lanes if counter is pixel else 1
-            with m.If(go & advance):
-                m.d.sync += counter.eq(Mux(end, 0, counter + step))
-            advance = end
         with m.If(self.begin):
-            m.d.sync += [self.active.eq(1), *(counter.eq(0) for counter, _ in counters)]
+            m.d.sync += self.active.eq(1)
         with m.Elif(go & end_rows):
             m.d.sync += self.active.eq(0)
 
         # Distances between the ends of passes and of pixel groups.
-        pass_wait, group_wait = Signal(range(config.chain + 1)), Signal.like(self.period)
-        m.d.comb += go.eq(self.active & ~(last & (pass_wait != 0)) & ~(end_position & (group_wait != 0)))
-        m.d.sync += [pass_wait.eq(pass_wait - (pass_wait != 0)), group_wait.eq(group_wait - (group_wait != 0))]
-        with m.If(go & last):
-            m.d.sync += pass_wait.eq(config.chain - 1)
-        with m.If(self.begin | (go & end_position)):
-            m.d.sync += group_wait.eq(self.period - 1)
+        pass_due = countdown(m, go & last, Const(config.chain - 1))
+        group_due = countdown(m, self.begin | (go & end_position), (self.period - 1)[:len(self.period)])
+        m.d.comb += go.eq(self.active & (~last | pass_due) & (~end_position | group_due))
 
-        taps, offset, weight = self._pointers(m, go, ends)
-        first_word, place, issue = (word == 0) & (tap == 0), self.issue.place, self.issue
-        inside = (taps < config.tap_depth) & (weight < config.weight_depth)
+        tap, offset, weight = self._pointers(m, go, ends)
+        first_word, place, issue = words.first & taps.first, self.issue.place, self.issue
+        inside = (tap < config.tap_depth) & (weight < config.weight_depth)
         m.d.comb += self.fault.eq(go & ~inside)
         m.d.sync += [
-            issue.valid.eq(go & inside), issue.tap.eq(taps), issue.inner.eq(offset), issue.weight.eq(weight),
+            issue.valid.eq(go & inside), issue.tap.eq(tap), issue.inner.eq(offset), issue.weight.eq(weight),
             issue.count.eq(Mux(end_word, source.tail_bits, config.word)),
-            issue.swap.eq(first_word & (j == 0) & (i == 0) & (position == 0)),
-            issue.clear.eq(first_word & ((j == 0) | ~conv.fused)), issue.shift.eq(first_word & (j != 0) & conv.fused),
-            issue.last.eq(last), place.first_pass.eq((i == 0) & ((j == 0) | conv.fused)),
-            place.final_pass.eq(end_i), place.first_position.eq(position == 0),
-            place.final_position.eq(position == walk.positions - 1), place.row_end.eq(row_end),
-            self.group.eq(go & end_position),
+            issue.swap.eq(first_word & js.first & weight_passes.first & positions.first),
+            issue.clear.eq(first_word & (js.first | ~conv.fused)), issue.shift.eq(first_word & ~js.first & conv.fused),
+            issue.last.eq(last), place.first_pass.eq(weight_passes.first & (js.first | conv.fused)),
+            place.final_pass.eq(end_i), place.first_position.eq(positions.first),
+            place.final_position.eq(positions.last), place.row_end.eq(pixels.last), self.group.eq(go & end_position),
         ]
         return m
 
@@ -102,19 +92,23 @@ class Issuer(wiring.Component):
         offset, offset_first = Signal(12), Signal(12)
         weight, weight_tap, weight_pass, weight_row = (
             Signal(17, name=f"weight{name}") for name in ("", "_tap", "_pass", "_row"))
-        left = Signal.like(walk.repeat)  # taps that still share the weights
+        m.submodules.sharing = sharing = Rounds(len(walk.repeat))  # taps that share their weights
+        m.d.comb += [
+            sharing.count.eq(walk.repeat), sharing.begin.eq(self.begin | (go & end_tap)),
+            sharing.step.eq(go & end_word),
+        ]
         with m.If(go):
             m.d.sync += [offset.eq(offset + 1), weight.eq(weight + 1)]
             with m.If(end_word):
-                m.d.sync += [tap.eq(tap + 1), offset.eq(offset_first), left.eq(left - 1)]
-                with m.If(left == 0):
-                    m.d.sync += [weight_tap.eq(weight + 1), left.eq(walk.repeat - 1)]
+                m.d.sync += [tap.eq(tap + 1), offset.eq(offset_first)]
+                with m.If(sharing.last):
+                    m.d.sync += weight_tap.eq(weight + 1)
                 with m.Else():
                     m.d.sync += weight.eq(weight_tap)
             with m.If(end_tap):  # the next activation pass takes the same weights and taps
                 following = offset_first + source.channel_words
                 m.d.sync += [
-                    tap.eq(tap_first), offset.eq(following), offset_first.eq(following), left.eq(walk.repeat - 1),
+                    tap.eq(tap_first), offset.eq(following), offset_first.eq(following),
                     *(pointer.eq(weight_pass) for pointer in (weight, weight_tap)),
                 ]
             with m.If(end_j):
@@ -130,7 +124,6 @@ class Issuer(wiring.Component):
         with m.If(self.begin):
             m.d.sync += [
                 tap.eq(walk.tap_base), tap_first.eq(walk.tap_base), offset.eq(0), offset_first.eq(0),
-                left.eq(walk.repeat - 1),
                 *(pointer.eq(conv.weights) for pointer in (weight, weight_tap, weight_pass, weight_row)),
             ]
         return tap, offset, weight

@@ -1,6 +1,6 @@
 """Loop counters: the end of a loop is a register, so that nested loops end in one level of logic."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,3 +33,13 @@ class Rounds(wiring.Component):
         with m.If(self.begin):
             m.d.sync += [left.eq(most), self.last.eq(single), self.first.eq(1)]
         return m
+
+
+def countdown(m, start, cycles):
+    """A register that is low for `cycles` cycles after `start`, and high before."""
+    left, due = Signal.like(Value.cast(cycles), name="left"), Signal(init=1, name="due")
+    with m.If(start):
+        m.d.sync += [left.eq(cycles), due.eq(cycles == 0)]
+    with m.Elif(~due):
+        m.d.sync += [left.eq(left - 1), due.eq(left == 1)]
+    return due

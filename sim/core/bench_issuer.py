@@ -72,7 +72,9 @@ async def random_layers(dut):
         period, total = timing.group_period(config, conv), timing.issue_cycles(config, conv, walk, source)
         for port, value in (("source", source), ("walk", walk), ("conv", conv)):
             getattr(dut, port).value = value.pack()
-        dut.period.value, dut.begin.value = period, 1
+        dut.period.value = period
+        await cycles(dut, 2)
+        dut.begin.value = 1
         await cycles(dut, 1)
         dut.begin.value = 0
         watch = Watch(dut, "issue", "group", "active", "fault")
@@ -101,6 +103,7 @@ async def outside_the_memories(dut):
         walk = Walk(**{**vars(walk), "tap_base": config.tap_depth - 2 if field == "tap" else 0, "taps": 4})
         for port, value in (("source", source), ("walk", walk), ("conv", conv)):
             getattr(dut, port).value = value.pack()
+        await cycles(dut, 2)
         dut.begin.value = 1
         await cycles(dut, 1)
         dut.begin.value = 0
