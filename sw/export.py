@@ -25,8 +25,9 @@ from .abcnet.architecture import BlockSpec, Network
 from .abcnet.inference import logits as float_logits
 from .abcnet.layers import Block, PositiveBatchNorm2d
 from .abcnet.reference import reference
+from .calibration import moments
 from .errors import AbacusError
-from .fixed_point import Planes, Sums, sums, threshold
+from .fixed_point import Moments, Planes, Sums, sums, threshold
 from .graph import Conv, Graph, Image
 from .node import MAX_SHIFT, MAX_THRESHOLDS
 
@@ -58,17 +59,20 @@ class Agreement:
                 f"argmax agreement {self.argmax_agreement:.4f}, largest logit deviation {self.logit_deviation:.4g}")
 
 
-def export(model: Network, *, classes: tuple[str, ...] | None = None, coefficient_bits: int = COEFFICIENT_BITS,
-           image_bits: int = IMAGE_COEFFICIENT_BITS, metadata: dict[str, str] | None = None) -> Graph:
+def export(model: Network, *, images: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
+           coefficient_bits: int = COEFFICIENT_BITS, image_bits: int = IMAGE_COEFFICIENT_BITS,
+           metadata: dict[str, str] | None = None) -> Graph:
     """The integer graph of `model`, whose coefficients have at most `coefficient_bits` bits, signed.
 
+    images: uint8 [B, H, W, C] like those that the network was trained on, a hundred or more. Rounding then spares what
+    counts for them, and its mean effect is taken out of thresholds and biases (`fixed_point.sums`).
     `image_bits` limits the first layer's a_i, whose coefficients are a_i 2^(7-j). `ExportError` when out of range.
     """
     for name, bits in (("coefficient_bits", coefficient_bits), ("image_bits", image_bits)):
         if not 2 <= bits <= 24:
             raise ExportError(f"{name} must be in 2..24, not {bits}")
     spec = model.architecture
-    exporter = _Exporter(model, coefficient_bits, image_bits)
+    exporter = _Exporter(model, coefficient_bits, image_bits, {} if images is None else moments(model, images))
     layers = tuple(exporter.layer(name) for name in spec.names)
     names = tuple(map(str, range(spec.classes))) if classes is None else classes
     widths = {"coefficient_bits": str(coefficient_bits), "image_coefficient_bits": str(image_bits),
@@ -93,9 +97,9 @@ def sum_bits(layers: tuple[Conv, ...]) -> int:
 class _Exporter:
     """Blocks of one network become layers, one after the other."""
 
-    def __init__(self, model: Network, coefficient_bits: int, image_bits: int):
+    def __init__(self, model: Network, coefficient_bits: int, image_bits: int, statistics: dict[str, Moments]):
         spec = self.architecture = model.architecture
-        self.coefficient_bits, self.image_bits = coefficient_bits, image_bits
+        self.coefficient_bits, self.image_bits, self.moments = coefficient_bits, image_bits, statistics
         self.blocks = dict(zip(spec.names, model.block_list, strict=True))
         self.specs = dict(zip(spec.names, spec.blocks, strict=True))
         self.sources = dict(zip(spec.names, spec.sources, strict=True))
@@ -116,10 +120,11 @@ class _Exporter:
         if name in self.architecture.kept or spec.add:
             return self._residual(common, block, spec, bits, factors, planes, slope, offset)
         width = self.image_bits if source == SOURCE else self._width(planes)
-        made = sums(bits, factors, planes, width, area=block.average**2, fine=block.activation is None)
+        made = sums(bits, factors, planes, width, area=block.average**2, common=block.activation is None,
+                    moments=self.moments.get(name))
         if block.activation is None:
-            self.scale = made.scale
-            bias = np.rint(offset / made.scale + made.constant).astype(np.int64)
+            self.scale = float(made.slope[0])
+            bias = np.rint((offset + made.offset) / self.scale + made.constant).astype(np.int64)
             return Conv(**common, weights=made.bits, coefficients=_compact(made), bias=bias)
         return self._thresholds(common, block, made, slope, offset)
 
@@ -148,8 +153,9 @@ class _Exporter:
         layer = Conv(**common, weights=made.bits, coefficients=_compact(made),
                      thresholds=np.zeros((len(slope), len(thresholds)), np.int64), code=code)
         bound = layer.sum_bound()
-        integers = [[threshold(theta - b, abs(a) * made.scale, float(constant), bound) for theta in thresholds]
-                    for a, b, constant in zip(slope, offset, made.constant, strict=True)]
+        integers = [[threshold(theta - b - a * shift, a * scale, float(constant), bound) for theta in thresholds]
+                    for a, b, scale, shift, constant in zip(
+                        np.abs(slope), offset, made.slope, made.offset, made.constant, strict=True)]
         return Conv(**{**layer.__dict__, "thresholds": np.array(integers, np.int64)})
 
     def _residual(self, common: dict[str, Any], block: Block, spec: BlockSpec, bits: np.ndarray, factors: np.ndarray,
@@ -163,9 +169,10 @@ class _Exporter:
             grid = self.unit / (1 << shift)
             if largest / grid > limit + 0.5 and shift:
                 continue
-            made = sums(bits, factors, planes, 0, scale=grid, area=block.average**2)
+            made = sums(bits, factors, planes, 0, grid=grid, area=block.average**2,
+                        moments=self.moments.get(common["name"]))
             made.flip(flipped)
-            bias = np.rint(made.constant + offset / grid).astype(np.int64)
+            bias = np.rint(made.constant + (offset + made.offset) / grid).astype(np.int64)
             thresholds, code = (None, None) if block.activation is None else _levels(common["name"], block)
             if thresholds is not None:
                 row = np.ceil(thresholds / grid).astype(np.int64)

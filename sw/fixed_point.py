@@ -25,60 +25,120 @@ class Planes:
 
     @property
     def unit(self) -> float | None:
-        """The last beta, if each is twice the next: planes of a binary number. None if they are not."""
-        even = len(self.beta) > 1 and np.allclose(self.beta[:-1], 2 * self.beta[1:], rtol=1e-12, atol=0)
-        return float(self.beta[-1]) if even else None
+        """See `binary_unit`."""
+        return binary_unit(self.beta)
+
+
+def binary_unit(beta: np.ndarray) -> float | None:
+    """The last beta, if each is twice the next: planes of a binary number. None if they are not."""
+    even = len(beta) > 1 and np.allclose(beta[:-1], 2 * beta[1:], rtol=1e-12, atol=0)
+    return float(beta[-1]) if even else None
 
 
 @dataclass(eq=False)
 class Sums:
-    """Integer side of one layer: O_real[co] = scale * (O[co] + constant[co]).
+    """Integer side of one layer: O_real[co] ~ slope[co] (O[co] + constant[co]) + offset[co].
 
-    bits uint8 [m, co, ci, kh, kw]; coefficients int64 [co or 1, m, n]; constant float64 [co].
+    bits uint8 [m, co, ci, kh, kw]; coefficients int64 [co or 1, m, n]; the others float64 [co].
     """
 
     bits: np.ndarray
     coefficients: np.ndarray
-    scale: float
+    slope: np.ndarray
     constant: np.ndarray
+    offset: np.ndarray
 
     def flip(self, channels: np.ndarray) -> None:
         """Negate O of the channels [co] that are True: S(-W) = -S."""
         self.bits = np.where(channels[None, :, None, None, None], 1 - self.bits, self.bits)
         self.constant = np.where(channels, -self.constant, self.constant)
+        self.offset = np.where(channels, -self.offset, self.offset)
 
 
-def sums(bits: np.ndarray, factors: np.ndarray, planes: Planes, width: int, *, scale: float | None = None,
-         area: int = 1, fine: bool = False) -> Sums:
-    """Coefficients factors[co or 1, m] * beta_j as integers, on a scale that suits `width` bits or on the one given.
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Statistics of a layer's sums over images: what its k terms, in the order of `sums`, add up from.
+
+    mean float64 [co, k]; covariance float64 [co, k, k].
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def sums(bits: np.ndarray, factors: np.ndarray, planes: Planes, width: int, *, grid: float | None = None,
+         area: int = 1, common: bool = False, moments: Moments | None = None) -> Sums:
+    """Coefficients factors[co or 1, m] * beta_j as integers of `width` bits, or on the `grid` given.
 
     Where the planes are a binary number it is the factors that are rounded, so coefficients stay exact powers of two
-    of each other and the constant is the rounded factors'. area: pixels of the average pool before the layer. fine: see
-    `fixed_point`.
+    of each other and the constant is the rounded factors'. area: pixels of the average pool before the layer. common:
+    one fine scale for all channels, on which a bias can lie.
+
+    With `moments`, scales are those at which rounding disturbs the sums of real images least, and slope and offset are
+    the straight line through the real sums over the integer ones.
     """
     unit = planes.unit
     real = (factors[..., None] * planes.beta if unit is None else factors[..., None] * unit) / area
-    if scale is None:
-        integers, scale = fixed_point(real, width, fine=fine)
+    flat = real.reshape(len(real), -1)
+    if grid is not None:
+        integers, scale = np.rint(flat / grid).astype(np.int64), np.full(len(real), grid)
+    elif common or len(real) == 1:
+        integers, single = fixed_point(flat, width, fine=common, metric=_metric(flat, moments))
+        scale = np.full(len(real), single)
     else:
-        integers = np.rint(real / scale).astype(np.int64)
+        made = [fixed_point(row[None], width, metric=None if moments is None else moments.covariance[c:c + 1])
+                for c, row in enumerate(flat)]
+        integers, scale = np.concatenate([row for row, _ in made]), np.array([single for _, single in made])
+    slope, offset = _line(flat, integers * scale[:, None], moments, common, grid is not None)
     signs = (bits.astype(np.int64) * 2 - 1).sum(axis=(3, 4))  # [m, co, ci]
     offsets = (signs * planes.offset).sum(axis=2).T  # [co, m]
+    integers = integers.reshape(real.shape)
     if unit is None:
         constant = (factors * offsets).sum(axis=1) / scale
     else:
         constant = (integers[..., 0] * offsets).sum(axis=1) * area / unit
         integers = integers << np.arange(len(planes.beta) - 1, -1, -1)
-    return Sums(bits, integers, scale, constant)
+    offset = offset * area / (1.0 if unit is None else unit)
+    channels = bits.shape[1]
+    return Sums(bits, integers, np.broadcast_to(scale * slope, channels), constant, np.broadcast_to(offset, channels))
 
 
-def fixed_point(values: np.ndarray, width: int, *, fine: bool = False) -> tuple[np.ndarray, float]:
+def _metric(flat: np.ndarray, moments: Moments | None) -> np.ndarray | None:
+    """Covariance of the terms relative to each channel's own variance; one for all channels if they share factors."""
+    if moments is None:
+        return None
+    variance = np.einsum("ck,ckl,cl->c", np.broadcast_to(flat, moments.mean.shape), moments.covariance,
+                         np.broadcast_to(flat, moments.mean.shape))
+    alive = variance > 0
+    relative = np.zeros_like(moments.covariance)
+    relative[alive] = moments.covariance[alive] / variance[alive, None, None]
+    return relative.mean(axis=0, keepdims=True) if len(flat) == 1 else relative
+
+
+def _line(real: np.ndarray, rounded: np.ndarray, moments: Moments | None, common: bool,
+          fixed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(slope, offset) [co or 1] of the line through real sums over rounded ones; slope one for all if `common`."""
+    if moments is None:
+        return np.ones(1), np.zeros(1)
+    real, rounded = (np.broadcast_to(values, moments.mean.shape) for values in (real, rounded))
+    if fixed:
+        slope = np.ones(len(real))
+    else:
+        both, own = (np.einsum("ck,ckl,cl->c", values, moments.covariance, rounded) for values in (real, rounded))
+        if common:
+            both, own = both.sum(keepdims=True), own.sum(keepdims=True)
+        slope = np.divide(both, own, out=np.ones_like(own), where=own > 0)
+    return slope, ((real - slope[:, None] * rounded) * moments.mean).sum(axis=1)
+
+
+def fixed_point(values: np.ndarray, width: int, *, fine: bool = False,
+                metric: np.ndarray | None = None) -> tuple[np.ndarray, float]:
     """(integers int64, scale > 0) with values ~ scale * integers and integers of at most `width` bits, signed.
 
-    Values on a common coarse grid get it, with the smallest integers, unless the grid must be `fine` because a bias is
-    to lie on it. Else the scale is the best of many for which the
-    largest integer takes at least half its range: a few values nearly fit a common grid much better than their width
-    alone promises.
+    Values [groups, k] on a common coarse grid get it, with the smallest integers, unless the grid must be `fine`
+    because a bias is to lie on it. Else the scale is the best of many for which the largest integer takes at least half
+    its range: a few values nearly fit a common grid much better than their width alone promises. Best is what has the
+    least squared error or, with `metric` [groups, k, k], the least e' metric e of the error that no scale corrects.
     """
     largest, limit = float(np.abs(values).max()), (1 << (width - 1)) - 1
     if largest == 0:
@@ -87,9 +147,26 @@ def fixed_point(values: np.ndarray, width: int, *, fine: bool = False) -> tuple[
         if np.allclose(values * (count / largest), np.rint(values * (count / largest)), rtol=0, atol=1e-9):
             return np.rint(values * (count / largest)).astype(np.int64), largest / count
     scales = largest / np.linspace((limit + 1) // 2, limit, SCALES)
-    errors = [float(np.square(np.rint(values / scale) * scale - values).sum()) for scale in scales]
+    if metric is not None:
+        metric = _across(values, metric)
+    errors = [_error(values, np.rint(values / scale) * scale, metric) for scale in scales]
     scale = float(scales[int(np.argmin(errors))])
     return np.rint(values / scale).astype(np.int64), scale
+
+
+def _across(values: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """The metric without its part along the values themselves, which a scale corrects."""
+    along = np.einsum("gkl,gl->gk", metric, values)
+    length = np.einsum("gk,gk->g", along, values)
+    inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+    return metric - along[:, :, None] * along[:, None, :] * inverse[:, None, None]
+
+
+def _error(values: np.ndarray, rounded: np.ndarray, metric: np.ndarray | None) -> float:
+    error = rounded - values
+    if metric is None:
+        return float(np.square(error).sum())
+    return float(np.einsum("gk,gkl,gl->", error, metric, error))
 
 
 def threshold(target: float, slope: float, constant: float, bound: int) -> int:

@@ -27,12 +27,13 @@ def random_conv(
     if levels:
         thresholds = np.sort(rng.normal(0, spread, (co, levels)).astype(np.int64), axis=1)
         code = rng.integers(0, 2, (levels + 1, out_planes)).astype(np.uint8)
-    else:
+    if not levels or options.get("add") or options.get("keep"):
         bias = rng.integers(-1000, 1000, co)
+    options = {"pad": Padding.LOW if image else Padding.SKIP} | options
     return Conv(
         name=name, source=source, weights=rng.integers(0, 2, (m, co, ci, *size)).astype(np.uint8),
         coefficients=coefficients.astype(np.int64), stride=stride, padding=padding,
-        pad=Padding.LOW if image else Padding.SKIP, pool=pool, pool_stride=pool_stride,
+        pool=pool, pool_stride=pool_stride,
         thresholds=thresholds, code=code, bias=bias, **options,
     )
 

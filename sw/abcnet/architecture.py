@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -231,6 +233,11 @@ class Network(nn.Module):
         return [block for block in self.blocks.values() if isinstance(block, Block)]
 
     def forward(self, images: Tensor) -> Tensor:
+        ((_, _, logits),) = deque(self.steps(images), maxlen=1)
+        return logits.flatten(1)
+
+    def steps(self, images: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(name, input, value before the activation) of every block, in order, as `forward` goes through them."""
         architecture = self.architecture
         padding = architecture.blocks[0].padding
         x = images.permute(0, 3, 1, 2)
@@ -245,5 +252,6 @@ class Network(nn.Module):
             value = block.value(tensors[source], kept[spec.add] if spec.add else None)
             if name in architecture.kept:
                 kept[name] = F.relu(value) if spec.rectify else value
-            tensors[name] = block.activate(value)
-        return value.flatten(1)
+            yield name, tensors[source], value
+            if spec.activate:
+                tensors[name] = block.activate(value)
