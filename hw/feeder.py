@@ -111,7 +111,7 @@ class Feeder(wiring.Component):
         here = Signal(data.ArrayLayout(lane_layout(), lanes))
         m.d.comb += [
             walk.source.eq(self.source), walk.walk.eq(self.walk), walk.begin.eq(self.begin), self.ready.eq(walk.full),
-            walk.take.eq(self.issue.valid & self.issue.swap), walk.rewind.eq(self.issue.place.row_end),
+            walk.take.eq(self.issue.valid & self.issue.swap),
             self.tap_address.eq(self.issue.tap),
         ]
         with m.If(walk.take):

@@ -20,52 +20,51 @@ def lane_layout() -> data.StructLayout:
 
 
 class LaneWalk(wiring.Component):
-    """Fill `lanes` with the next `pixel_lanes` pixels of a row-major walk.
+    """Fill `lanes` with the next `pixel_lanes` pixels of a row-major walk, which starts anew behind its last pixel.
 
-    `begin` starts a layer; a fill takes `hw.arch.timing.lane_fill` cycles. `take` says that the lanes were copied and
-    starts the next fill: of the following pixels, or with `rewind` of the first ones. Lanes past the last pixel are
-    not valid. `source` and `walk` hold from the cycle before `begin` on.
+    `begin` starts a layer; `take` says that the full lanes are copied and starts the next fill, which takes
+    `pixel_lanes` cycles, its own included. Lanes past the last pixel are not valid. `source` and `walk` hold from the
+    cycle before `begin` on.
     """
 
     def __init__(self, config: Config):
         self._lanes = config.pixel_lanes
         super().__init__({
-            "source": In(layout_of(Source)), "walk": In(layout_of(Walk)),
-            "begin": In(1), "take": In(1), "rewind": In(1), "full": Out(1),
-            "lanes": Out(data.ArrayLayout(lane_layout(), config.pixel_lanes)),
+            "source": In(layout_of(Source)), "walk": In(layout_of(Walk)), "begin": In(1), "take": In(1),
+            "full": Out(1), "lanes": Out(data.ArrayLayout(lane_layout(), config.pixel_lanes)),
         })
 
     def elaborate(self, platform):
         m = Module()
         source, walk = self.source, self.walk
-        lane, here, rewind = Signal(range(self._lanes + 1)), Signal(lane_layout()), Signal()
+        lane, here = Signal(range(max(2, self._lanes))), Signal(lane_layout())
+        step, bank_end, again, both = Signal(), Signal(), Signal(), Signal(18)
         m.submodules.pixels = pixels = Rounds(len(walk.pixels))
         m.submodules.columns = columns = Rounds(len(walk.columns))
         m.d.comb += [
-            self.full.eq(lane == self._lanes), rewind.eq(self.begin | (self.take & self.rewind)),
+            step.eq(~self.full | self.take), bank_end.eq(lane == self._lanes - 1),
+            again.eq(self.begin | (step & bank_end & (pixels.last | ~here.valid))),
             pixels.count.eq(walk.pixels), columns.count.eq(walk.columns),
         ]
-        m.d.comb += [signal.eq(rewind) for signal in (pixels.begin, columns.begin)]
-        m.d.comb += [signal.eq(~self.full) for signal in (pixels.step, columns.step)]
+        for rounds in (pixels, columns):
+            m.d.comb += [rounds.begin.eq(again), rounds.step.eq(step)]
 
         # The addresses' steps: to the next bank row, to the next row of the map, or both.
-        bank_end, both = lane == self._lanes - 1, Signal(18)
         m.d.sync += both.eq(source.pixel_words + walk.row_skip)
-        step = Mux(columns.last, Mux(bank_end, both, walk.row_skip), Mux(bank_end, source.pixel_words, 0))
-        with m.If(~self.full):
+        words = Mux(columns.last, Mux(bank_end, both, walk.row_skip), Mux(bank_end, source.pixel_words, 0))
+        with m.If(step):
             m.d.sync += [
-                self.lanes[lane].eq(here), lane.eq(lane + 1), here.address.eq(here.address + step),
-                here.column.eq(here.column + source.stride),
+                self.lanes[lane].eq(here), lane.eq(Mux(bank_end, 0, lane + 1)), self.full.eq(bank_end),
+                here.address.eq(here.address + words), here.column.eq(here.column + source.stride),
             ]
             with m.If(pixels.last):
                 m.d.sync += here.valid.eq(0)
             with m.If(columns.last):
                 m.d.sync += [here.column.eq(0), here.row.eq(here.row + source.stride)]
-        with m.If(self.take):
-            m.d.sync += lane.eq(0)
-        with m.If(rewind):
-            m.d.sync += [
-                lane.eq(0), here.valid.eq(1), here.row.eq(0), here.column.eq(0), here.address.eq(source.base)]
+        with m.If(again):
+            m.d.sync += [here.valid.eq(1), here.row.eq(0), here.column.eq(0), here.address.eq(source.base)]
+        with m.If(self.begin):
+            m.d.sync += [lane.eq(0), self.full.eq(0)]
         return m
 
 

@@ -73,7 +73,7 @@ async def random_layers(dut):
         await cycles(dut, 1)
         cycle, groups = 0, -(-walk.pixels // config.pixel_lanes)
         for number in range(2 * groups):
-            group, length = number % groups, config.pixel_lanes + 1 + rng.randint(0, 3)
+            group, length = number % groups, config.pixel_lanes + rng.randint(0, 3)
             for n in range(length):
                 word = {"swap": int(n == 0), "clear": rng.randint(0, 1), "shift": rng.randint(0, 1),
                         "last": rng.randint(0, 1), "tap": rng.randrange(8), "inner": rng.randint(0, 5),
