@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sim.figures import Figure
 from sim.torture import network
-from sim.torture.figures import Figure
 from sw import artifact, container
 from sw.errors import ArtifactError
 

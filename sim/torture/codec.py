@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from hw.arch.wire import Type
-from sim.torture.figures import Figure
+from sim.figures import Figure
 from sw.protocol import Deframer, Frame, encode
 
 SHAPES = {

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from hw.link.frames import Deframer
+from sim.figures import Figure
 from sim.native import figures, harness
-from sim.torture.figures import Figure
 
 CORRUPTIONS, QUICK_CORRUPTIONS = 10_000_000, 30_000
 PROGRAM = Path(__file__).with_name("deframer.cpp")

@@ -8,9 +8,9 @@ import numpy as np
 
 from hw.arch.wire import Hello, Type
 from sim.faults import Faults
+from sim.figures import Figure
 from sim.line import BITS_PER_BYTE, Line, converse, drive
 from sim.torture import network
-from sim.torture.figures import Figure
 from sw.batch import Batch
 from sw.compiler import Program, compile
 from sw.device import EmulatedDevice

@@ -15,9 +15,9 @@ from typing import NoReturn
 
 import numpy as np
 
+from sim.figures import Figure
 from sim.torture import network
 from sim.torture.boards import Board
-from sim.torture.figures import Figure
 from sw.driver import Accelerator
 from sw.errors import AbacusError
 from sw.serial_link import SerialLink

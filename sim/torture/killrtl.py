@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.torture.figures import Figure
+from sim.figures import Figure
 from sim.torture.kill import accidents
 
 COUNT, QUICK_COUNT = 40, 1

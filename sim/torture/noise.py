@@ -7,8 +7,8 @@ import random
 from hw.arch import wire
 from hw.arch.wire import Type
 from sim.faults import Faults
+from sim.figures import Figure
 from sim.line import Line, converse
-from sim.torture.figures import Figure
 from sim.torture.network import CONFIG
 from sw.device import EmulatedDevice
 from sw.emulator import Machine

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hw.arch.config import Space
 from hw.arch.wire import Address, Type
 from sim.faults import Faults
+from sim.figures import Figure
 from sim.line import Line, converse
-from sim.torture.figures import Figure
 from sim.torture.network import CONFIG
 from sw.device import EmulatedDevice
 from sw.emulator import Machine

@@ -14,9 +14,9 @@ from cobs import cobs
 from hw.arch import wire
 from hw.arch.config import PRESETS, Config, ConfigError
 from hw.arch.wire import Hello, Type
+from sim.figures import Figure
 from sim.torture import network
 from sim.torture.artifact import Parts, sample
-from sim.torture.figures import Figure
 from sw import artifact
 from sw.device import EmulatedDevice
 from sw.driver import Accelerator

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from sim.faults import NOISY, Faults
+from sim.figures import Figure
 from sim.torture import network
 from sim.torture.boards import Board
-from sim.torture.figures import Figure
 from sw.driver import Accelerator
 from sw.serial_link import SerialLink
 

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 from hw.link.uart import Receiver
+from sim.figures import Figure
 from sim.native import figures, harness
-from sim.torture.figures import Figure
 
 BYTES, QUICK_BYTES = 1_000_000, 20_000
 # Clock and baud: one that the clock does not divide, the fastest line, and a slow one.

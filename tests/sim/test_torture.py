@@ -9,10 +9,11 @@ import random
 import pytest
 
 from hw.arch.wire import Type
+from sim import figures
 from sim.faults import NOISY
-from sim.torture import artifact, codec, figures, inference, network
-from sim.torture.__main__ import main
-from sim.torture.figures import Figure, Record
+from sim.figures import Figure, Record
+from sim.torture import artifact, codec, inference, network
+from sim.torture.__main__ import CAMPAIGN
 from sw import protocol
 from sw.protocol import Frame, encode
 
@@ -21,7 +22,7 @@ QUICK = ("codec", "order", "goodput", "inference", "noise", "kill", "refusals", 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_requirements_are_met(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "--quick", "--seed", "5"]) == 0, capsys.readouterr().out
+    assert CAMPAIGN.main([name, "--quick", "--seed", "5"]) == 0, capsys.readouterr().out
 
 
 def test_a_weak_checksum_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,10 +64,10 @@ def test_the_report_says_what_is_missing_and_what_failed(tmp_path, capsys: pytes
     output = tmp_path / "report.md"
     figures.save(tmp_path, Record("codec", "python -m x", "2026-01-01", 3.0, (good,)))
     assert figures.load(tmp_path / "codec.json").figures == (good,)
-    assert main(["report", "--folder", str(tmp_path), "--output", str(output)]) == 1
+    assert CAMPAIGN.main(["report", "--folder", str(tmp_path), "--output", str(output)]) == 1
     assert "order has not been measured" in capsys.readouterr().err
     figures.save(tmp_path, Record("order", "python -m y", "2026-01-01", 3.0, (bad,)))
-    main(["report", "--folder", str(tmp_path), "--output", str(output)])
+    CAMPAIGN.main(["report", "--folder", str(tmp_path), "--output", str(output)])
     text = output.read_text()
     assert "| what | 5 | 6 | yes |" in text
     assert "| other | 0 | 1 | **no** |" in text

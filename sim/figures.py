@@ -1,8 +1,4 @@
-"""What torture leaves behind: one `Figure` per requirement, kept as JSON and shown as docs/reliability.md.
-
-A module of torture has `measure(quick: bool, seed: int) -> list[Figure]`; quick runs take seconds and judge by the same
-rules with smaller counts.
-"""
+"""What a measurement leaves behind: one `Figure` per requirement, kept as JSON and shown as a Markdown table."""
 
 from __future__ import annotations
 
