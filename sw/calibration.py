@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .abcnet.activations import RealActivations
 from .abcnet.architecture import Network
 from .abcnet.layers import Block
 from .fixed_point import Moments, binary_unit
 
 BATCH = 16
+SAMPLE = 4096  # values of one batch and layer that a range is chosen by
 
 
 def moments(model: Network, images: np.ndarray) -> dict[str, Moments]:
@@ -22,7 +24,7 @@ def moments(model: Network, images: np.ndarray) -> dict[str, Moments]:
     """
     model.eval()
     made: dict[str, _Accumulator] = {}
-    weights = {name: block.conv.quantizer.planes(block.conv.weight)[0].float()
+    weights = {name: block.conv.quantizer.planes(block.conv.weight)[0]
                for name, block in zip(model.architecture.names, model.block_list, strict=True)}
     with torch.no_grad():
         for start in range(0, len(images), BATCH):
@@ -44,8 +46,8 @@ def _terms(model: Network, images: Tensor, weights: dict[str, Tensor]) -> Iterat
         yield name, torch.stack([_convolve(block, a, b) for b in weights[name] for a in inputs], 1)
         levels = None if block.activation is None else block.activation.levels()
         if levels is not None and binary_unit(levels.beta) is None:
-            level = torch.bucketize(value.double(), torch.from_numpy(levels.thresholds), right=True)
-            planes[name] = torch.from_numpy(levels.code * 2.0 - 1).float()[level].permute(4, 0, 1, 2, 3)
+            level = torch.bucketize(value.double().contiguous(), torch.from_numpy(levels.thresholds), right=True)
+            planes[name] = torch.from_numpy(levels.code * 2.0 - 1).to(value.dtype)[level].permute(4, 0, 1, 2, 3)
 
 
 def _convolve(block: Block, x: Tensor, weight: Tensor) -> Tensor:
@@ -53,6 +55,38 @@ def _convolve(block: Block, x: Tensor, weight: Tensor) -> Tensor:
     if block.average > 1:
         x = F.avg_pool2d(x, block.average)
     return F.conv2d(x, weight, stride=block.conv.stride, padding=block.conv.padding).transpose(0, 1).flatten(1)
+
+
+def calibrate(model: Network, images: np.ndarray) -> None:
+    """Set the ranges of full-precision activations to where 2^bits levels have the least squared error on `images`."""
+    model.eval()
+    ranged = {name: block.activation for name, block in zip(model.architecture.names, model.block_list, strict=True)
+              if isinstance(block.activation, RealActivations)}
+    values: dict[str, list[Tensor]] = {name: [] for name in ranged}
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            batch = torch.tensor(np.ascontiguousarray(images[start:start + BATCH]))
+            for name, _, value in model.steps(batch):
+                if name in ranged:
+                    values[name].append(_sample(F.relu(value)))
+        for name, activation in ranged.items():
+            activation.peak.copy_(_range(torch.cat(values[name]).double(), activation.bits))
+
+
+def _sample(values: Tensor) -> Tensor:
+    """Evenly picked values, at most SAMPLE."""
+    flat = values.flatten()
+    return flat[:: -(-len(flat) // SAMPLE)]
+
+
+def _range(values: Tensor, bits: int) -> Tensor:
+    """The largest level, of many tried, with the least squared error."""
+    largest, steps = values.max(), (1 << bits) - 1
+    if not largest > 0:
+        return torch.ones(())
+    tops = largest * torch.linspace(0.1, 1, 91, dtype=values.dtype)
+    errors = [((values.clamp(max=top) / top * steps).round() * (top / steps) - values).square().sum() for top in tops]
+    return tops[int(torch.stack(errors).argmin())]
 
 
 class _Accumulator:

@@ -25,7 +25,7 @@ from .abcnet.architecture import BlockSpec, Network
 from .abcnet.inference import logits as float_logits
 from .abcnet.layers import Block, PositiveBatchNorm2d
 from .abcnet.reference import reference
-from .calibration import moments
+from .calibration import calibrate, moments
 from .errors import AbacusError
 from .fixed_point import Moments, Planes, Sums, sums, threshold
 from .graph import Conv, Graph, Image
@@ -65,13 +65,16 @@ def export(model: Network, *, images: np.ndarray | None = None, classes: tuple[s
     """The integer graph of `model`, whose coefficients have at most `coefficient_bits` bits, signed.
 
     images: uint8 [B, H, W, C] like those that the network was trained on, a hundred or more. Rounding then spares what
-    counts for them, and its mean effect is taken out of thresholds and biases (`fixed_point.sums`).
+    counts for them, and its mean effect is taken out of thresholds and biases (`fixed_point.sums`). The ranges of
+    full-precision activations are set by them too, in `model` itself (`calibration.calibrate`).
     `image_bits` limits the first layer's a_i, whose coefficients are a_i 2^(7-j). `ExportError` when out of range.
     """
     for name, bits in (("coefficient_bits", coefficient_bits), ("image_bits", image_bits)):
         if not 2 <= bits <= 24:
             raise ExportError(f"{name} must be in 2..24, not {bits}")
     spec = model.architecture
+    if images is not None:
+        calibrate(model, images)
     exporter = _Exporter(model, coefficient_bits, image_bits, {} if images is None else moments(model, images))
     layers = tuple(exporter.layer(name) for name in spec.names)
     names = tuple(map(str, range(spec.classes))) if classes is None else classes
@@ -165,6 +168,8 @@ class _Exporter:
         factors = np.where(flipped, -slope, slope)[:, None] * factors
         largest = np.abs(factors).max() * (planes.unit or np.abs(planes.beta).max()) / block.average**2
         limit = (1 << (self._width(planes) - 1)) - 1
+        # Values are rounded down, by half of a unit on average; not those that ReLU made zero, about half of them.
+        half = (0.25 if self.specs[spec.add].rectify else 0.5) if spec.add else 0.0
         for shift in range(MAX_SHIFT, -1, -1):
             grid = self.unit / (1 << shift)
             if largest / grid > limit + 0.5 and shift:
@@ -172,7 +177,7 @@ class _Exporter:
             made = sums(bits, factors, planes, 0, grid=grid, area=block.average**2,
                         moments=self.moments.get(common["name"]))
             made.flip(flipped)
-            bias = np.rint(made.constant + (offset + made.offset) / grid).astype(np.int64)
+            bias = np.rint(made.constant + (offset + made.offset) / grid + half * (1 << shift)).astype(np.int64)
             thresholds, code = (None, None) if block.activation is None else _levels(common["name"], block)
             if thresholds is not None:
                 row = np.ceil(thresholds / grid).astype(np.int64)
@@ -194,7 +199,7 @@ class _Exporter:
             norm = self.blocks[name].norm
             if norm is None:
                 raise ExportError(f"block {name} must have a batch normalisation, as it is part of a shortcut")
-            own = float((DEVIATIONS * norm.weight.abs() + norm.bias.abs()).max())
+            own = float((DEVIATIONS * norm.weight.abs() + norm.bias.abs()).detach().max())
             reach[name] = own + (reach[spec.add] if spec.add else 0.0)
         return max(reach.values(), default=1.0) / ((1 << (VALUE_BITS - 1)) - 1)
 

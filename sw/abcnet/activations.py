@@ -138,14 +138,15 @@ class DorefaActivations(ActivationQuantizer):
 
 
 class RealActivations(ActivationQuantizer):
-    """Rhat = max(0, R): full-precision activations. On the accelerator 2^k even levels up to the largest value seen.
+    """Rhat = max(0, R): full-precision activations. Gradient: exact.
 
-    That value is followed while training (`peak`, a buffer); `calibrate` sets it without training. Gradient: exact.
+    On the accelerator 2^4 even levels from 0 to `peak`, because it compares with at most 15 thresholds. `peak`, a
+    buffer, follows the largest value while training; `sw.calibration` sets it to where the levels err least.
     """
 
     peak: Tensor
 
-    def __init__(self, bits: int = 8):
+    def __init__(self, bits: int = 4):
         super().__init__()
         self.bits = bits
         self.register_buffer("peak", torch.zeros(()))
@@ -154,7 +155,7 @@ class RealActivations(ActivationQuantizer):
         x = F.relu(x)
         if self.training:
             with torch.no_grad():
-                self.peak.copy_(torch.maximum(0.999 * self.peak, x.max()))
+                self.peak.copy_(torch.maximum(0.999 * self.peak, x.detach().max()))
         return x
 
     def soft(self, x: Tensor) -> Tensor:

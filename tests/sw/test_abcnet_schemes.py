@@ -63,15 +63,15 @@ def test_activations_are_the_values_of_their_levels(name):
     assert quantizer(x).tolist() == pytest.approx(value.tolist(), abs=1e-6)
 
 
-def test_eight_bit_levels_are_within_half_a_step_of_relu():
+def test_sixteen_levels_are_within_half_a_step_of_relu():
     quantizer = RealActivations()
     x = torch.linspace(-1, 5, 700)
     quantizer(x)
     levels = quantizer.levels()
-    assert levels.code.shape == (256, 8)
+    assert levels.code.shape == (16, 4)
     level = (x.double().numpy()[:, None] >= levels.thresholds).sum(1)
     value = levels.offset + (2.0 * levels.code[level] - 1) @ levels.beta
-    assert np.abs(value - x.clamp_min(0).numpy()).max() <= 5 / 255 / 2 + 1e-6
+    assert np.abs(value - x.clamp_min(0).numpy()).max() <= 5 / 15 / 2 + 1e-6
     assert levels.floor == pytest.approx(0)
 
 
