@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from hw.arch.config import PRESETS, ConfigError
-from sw import bench, commands, demo, devices, doctor
+from sw import bench, commands, demo, devices, doctor, plan
 from sw.compiler import CompileError
 from sw.errors import AbacusError, DeviceError, LinkError
 from sw.serial_link import DEFAULT_BAUD
@@ -45,6 +45,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_run(parsers.add_parser("run", help="classify images on a device"))
     _add_info(parsers.add_parser("info", help="show layers, memory use and predicted cycles of a model"))
     _add_compile(parsers.add_parser("compile", help="write a model file with the program for one configuration"))
+    _add_plan(parsers.add_parser("plan", help="cycles and memory of a model on configurations read from stdin"))
     _add_demo(parsers.add_parser("demo", help="ten images through the virtual board, with a picture"))
     _add_bench(parsers.add_parser("bench", help="measure link and device"))
     _add_devices(parsers.add_parser("devices", help="list serial ports and what answers at them"))
@@ -78,6 +79,11 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model file to write")
     _add_configuration(parser)
     parser.set_defaults(command=commands.compile_model)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="model file (.abacus)")
+    parser.set_defaults(command=plan.run)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """One build from start to end: stages in order, finished files moved to the output folder, a report in any case."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boards import Board
+from hw.arch import wire
 from hw.arch.config import Config, ConfigError
 
 from . import design
@@ -18,7 +20,7 @@ from .gowin import Gowin
 from .page import OTHER, colours, page
 from .placement import path_tiles, picture, placed_tiles
 from .report import Timing, Usage, check_fit, placed, save, slowest_path, slowest_steps, table
-from .tools import Console, sources
+from .tools import Console, find, sources, version
 from .xc7 import XC7
 
 FLOWS: dict[str, type[Flow]] = {"ecp5": ECP5, "gowin": Gowin, "xc7": XC7}
@@ -38,7 +40,11 @@ PRODUCTS = (
 
 @dataclass(frozen=True)
 class Job:
-    """A build request. `name` is what the configuration is called in messages."""
+    """A build request.
+
+    `name` is what the configuration is called in messages, `network` what the report says of the network that it was
+    chosen for, `force` builds what is there already.
+    """
 
     board: Board
     config: Config
@@ -47,6 +53,8 @@ class Job:
     seed: int
     out: Path
     route: bool
+    force: bool = False
+    network: dict[str, Any] | None = None
 
 
 def flow_of(board: Board) -> Flow:
@@ -73,25 +81,26 @@ def check_bounds(job: Job) -> None:
 def build(job: Job, console: Console) -> dict[str, Any]:
     """Run the job; returns the report, which is also saved as `report.json` and as a page `report.html` in `job.out`.
 
-    Raises `BuildError` when the design does not fit or a tool fails: the saved report then has status "failed" and
-    the same sentence. A bitstream whose timing is missed is kept under a name that says so, status "timing missed".
+    A folder that holds the result of equal inputs is left as it is, and its report returned. Raises `BuildError` when
+    the design does not fit or a tool fails: the saved report then has status "failed" and the same sentence. A
+    bitstream whose timing is missed is kept under a name that says so, status "timing missed".
     """
     report: dict[str, Any] = {
         "status": "failed", "board": job.board.name, "variant": job.board.variant, "part": job.board.part.name,
         "configuration": job.name, "config": asdict(job.config), "config_digest": job.config.digest.hex(),
-        "macs_per_cycle": job.config.macs_per_cycle, "baud": job.baud, "seed": job.seed,
-        "seconds": console.stages,
+        "design_id": wire.DESIGN_ID.hex(), "macs_per_cycle": job.config.macs_per_cycle, "baud": job.baud,
+        "seed": job.seed, "seconds": console.stages, **({"network": job.network} if job.network else {}),
     }
+    work = job.out / "partial"
     try:
-        job.out.mkdir(parents=True, exist_ok=True)
-        for name in PRODUCTS:
-            (job.out / name).unlink(missing_ok=True)
-        work = job.out / "partial"
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work.mkdir(parents=True)
         try:
+            if (old := _elaborate(job, console, work, report)) is not None:
+                return old
             image = _stages(job, console, work, report)
         except BuildError as error:
+            _clear(job)
             _publish(job, {**report, "status": "failed", "error": str(error)}, "")
             raise
         finally:
@@ -102,28 +111,71 @@ def build(job: Job, console: Console) -> dict[str, Any]:
     return report
 
 
+def _clear(job: Job) -> None:
+    """Remove what an older build left."""
+    for name in PRODUCTS:
+        (job.out / name).unlink(missing_ok=True)
+
+
 def _publish(job: Job, report: dict[str, Any], image: str) -> None:
     save(job.out / "report.json", json.dumps(report, indent=2) + "\n")
     save(job.out / "report.html", page(report, image))
 
 
-def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> str:
-    """Fill `report` stage by stage; returns the placement as SVG, empty if there is none."""
-    check_bounds(job)
-    part, flow = job.board.part, flow_of(job.board)
-    stage = Stage(
+def _stage(job: Job, console: Console, work: Path) -> Stage:
+    return Stage(
         board=job.board, seed=job.seed, work=work, logs=job.out / "logs", console=console,
         design=lambda: design.BoardTop(job.board, design.make_top(job.config, baud=job.baud), job.config.clock_hz),
         clock_hz=job.config.clock_hz,
     )
+
+
+def _elaborate(job: Job, console: Console, work: Path, report: dict[str, Any]) -> dict[str, Any] | None:
+    """Make the sources; returns the report of an older build of equal inputs if the output folder holds it."""
+    check_bounds(job)
+    flow = flow_of(job.board)
     with console.stage("elaborate", f"{job.name} for {job.board.title}"):
         try:
-            flow.prepare(stage)
+            flow.prepare(_stage(job, console, work))
         except ConfigError as error:
             raise BuildError(str(error)) from None
         (work / "config.json").write_text(job.config.to_json() + "\n")
+    report["inputs"] = inputs(job, flow, work)
+    if not job.force and (old := finished(job.out, report["inputs"])):
+        console.say(f"{'':<12}{job.out} holds the result of these inputs already (--force builds it again)")
+        return old
+    _clear(job)
     _keep(job, work, flow.constraints, "plan.zip", "config.json")
+    return None
 
+
+def inputs(job: Job, flow: Flow, work: Path) -> str:
+    """Digest of all that decides the result: sources, constraints, scripts, seed and the tools' versions."""
+    digest = hashlib.blake2b(digest_size=16)
+    missing = flow.missing()
+    tools = [version(tool) for tool in ("yosys", *flow.tools) if find(tool)]
+    network = json.dumps(job.network, sort_keys=True)
+    for text in (job.seed, job.route, missing, tools, job.name, network):
+        digest.update(f"{text}\n".encode())
+    for path in sorted(work.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def finished(folder: Path, digest: str) -> dict[str, Any] | None:
+    """The report of the build in a folder if it came to an end from those inputs and its files are still there."""
+    try:
+        report = dict(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+    done = report.get("status") in ("routed", "timing missed", "synthesised")
+    whole = (folder / report.get("bitstream", "top.v")).is_file()
+    return report if done and whole and report.get("inputs") == digest else None
+
+
+def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> str:
+    """Fill `report` stage by stage; returns the placement as SVG, empty if there is none."""
+    part, flow, stage = job.board.part, flow_of(job.board), _stage(job, console, work)
     with console.stage("synthesise", "Yosys"):
         usage = flow.synthesise(stage)
     _keep(job, work, "top.v")

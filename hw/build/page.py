@@ -7,6 +7,8 @@ from typing import Any
 
 from hw.arch.config import Config
 
+from . import network
+
 PALETTE = (
     "#3b6fb6", "#e08a2e", "#4c9f70", "#b5495b", "#7d5ba6", "#2fa3a3", "#c2a83e", "#8c6d5a", "#5f7f2f", "#d070a8",
     "#476a86", "#a05a2c",
@@ -42,8 +44,8 @@ def page(report: Mapping[str, Any], picture: str) -> str:
     """The page for a report of `hw.build`; `picture` is the placement as SVG, or empty."""
     shades = colours(report)
     sections = [
-        _head(report), _figures(report), _resources(report), _blocks(report, shades, picture), _timing(report, shades),
-        _configuration(report), _seconds(report),
+        _head(report), _figures(report), network.section(report), _resources(report), _blocks(report, shades, picture),
+        _timing(report, shades), _configuration(report), _seconds(report),
     ]
     title = escape(f"{report['board']} {report['configuration']}")
     return (

@@ -1,5 +1,6 @@
 """Finding external programs, running them with a log and a time limit, and telling the user what is going on."""
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -68,6 +69,16 @@ def require(tool: str) -> str:
     if path := find(tool):
         return path
     raise BuildError(f"the tool {tool} was not found; get it from {SOURCE[tool]}")
+
+
+def version(tool: str) -> str:
+    """What tells two installations of a tool apart: the version of its pip package, else size and age of its file."""
+    path = Path(require(tool))
+    try:
+        return importlib.metadata.version(path.name)
+    except importlib.metadata.PackageNotFoundError:
+        stat = path.stat()
+        return f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def sources(tools: Sequence[str]) -> str:

@@ -126,6 +126,50 @@ def test_artix_to_a_bitstream_twice_the_same(tmp_path):
 
 
 @pytest.mark.usefixtures("small")
+def test_equal_inputs_are_built_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NEXTPNR_ECP5", script(tmp_path / "r", ROUTER.format(python=sys.executable, achieved=24)))
+    monkeypatch.setenv("ECPPACK", script(tmp_path / "packer", PACKER.format(python=sys.executable)))
+    out = tmp_path / "out"
+
+    def again(*options, reused):
+        assert main(["--board", "ulx3s", "--out", str(out), *options]) == 1  # timing missed, reused or not
+        output, errors = capsys.readouterr()
+        assert ("holds the result of these inputs already" in output) == reused
+        assert ("synthesise" in output) != reused
+        assert "slower than its clock" in errors
+        return report_of(out)
+
+    first = again(reused=False)
+    assert again(reused=True) == first
+    assert not (out / "partial").exists()
+    assert again("--force", reused=False)["inputs"] == first["inputs"]
+    assert again("--seed", "2", reused=False)["inputs"] != first["inputs"]
+    (out / "top.timing-missed.bit").unlink()
+    again("--seed", "2", reused=False)
+    (tmp_path / "r").write_text((tmp_path / "r").read_text() + "# another version\n")
+    again("--seed", "2", reused=False)
+    (out / "report.json").write_text("{")
+    again("--seed", "2", reused=False)
+
+
+def test_same_verilog_whatever_the_hash_seed(tmp_path):
+    digests = set()
+    for seed in ("0", "1"):
+        code = (
+            "import hashlib, sys; sys.path.insert(0, '.')\nfrom hw.arch.config import preset\n"
+            "from hw.build.design import BoardTop, make_top\nfrom boards import find\n"
+            "board = find('arty_a7'); config = preset('micro').replace(clock_hz=board.clock_hz)\n"
+            "top = BoardTop(board, make_top(config, baud=board.baud), board.clock_hz)\n"
+            "plan = board.make_platform('Vivado').prepare(top, 'top', emit_src=False)\n"
+            "print(hashlib.sha256(plan.files['top.v'].encode() + plan.files['top.xdc'].encode()).hexdigest())"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed},
+                              capture_output=True, text=True, check=True)
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
+@pytest.mark.usefixtures("small")
 def test_same_input_same_plan(tmp_path):
     digests = set()
     for name in ("a", "b"):

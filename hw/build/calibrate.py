@@ -1,0 +1,99 @@
+"""`python -m hw.build.calibrate [FAMILY...]`: synthesise the sample configurations that `cost` is calibrated on.
+
+Their resources go to `synthesis.json` beside this file, one line per sample; samples that are not asked for stay.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import boards
+from hw.arch.config import PRESETS, Config
+from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
+
+from . import design
+from .blocks import Blocks
+from .cost import RESULTS
+from .errors import BuildError
+from .flow import Stage
+from .job import flow_of
+from .report import save
+from .tools import Console
+
+# Whose part stands for its family; large, for fit does not matter here.
+BOARDS = {"xc7": ("arty_a7", "100"), "ecp5": ("ulx3s", "85"), "gowin": ("tang_primer_20k", "dock")}
+LARGE = "large"  # synthesised where a board is built with it
+SAMPLES: dict[str, Config] = {
+    **PRESETS,
+    "wide": Config(row_lanes=4, column_lanes=8, word=32, chain=4),
+    "tall": Config(row_lanes=32, column_lanes=2, word=32, chain=8),
+    "deep": Config(row_lanes=8, column_lanes=2, word=128, chain=8),
+    "planes": Config(M=2, N=1, row_lanes=16, column_lanes=4, word=16, chain=4),
+}
+
+
+def measure(family: str, config: Config) -> dict[str, Any]:
+    """Resources after synthesis as the record that is kept, `blocks` as [LUT, FF, kbit, multipliers] each."""
+    board = boards.find(*BOARDS[family])
+    config = config.replace(clock_hz=board.clock_hz)
+    flow = flow_of(board)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        stage = Stage(
+            board=board, seed=1, work=work, logs=work, console=Console(sys.stderr), clock_hz=config.clock_hz,
+            design=lambda: design.BoardTop(board, design.make_top(config, baud=board.baud), config.clock_hz),
+        )
+        flow.prepare(stage)
+        total = flow.synthesise(stage)
+        usage = Blocks(work / "top.json", work / "top.v").usage(flow.weights, flow.ignored)
+    return {
+        "family": family, "config": json.loads(config.to_json()), "usage": dataclasses.astuple(total),
+        "blocks": {name: dataclasses.astuple(each) for name, each in sorted(usage.items())},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    p = Parser(prog="python -m hw.build.calibrate", description="Synthesise the samples of the cost model.")
+    p.add_argument("family", nargs="*", help=f"of {', '.join(BOARDS)} (default: all)")
+    p.add_argument("--sample", action="append", metavar="NAME", help=f"of {', '.join(SAMPLES)} (default: all)")
+    options = p.parse_args(arguments)
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    try:
+        _check("family", options.family, list(BOARDS))
+        _check("--sample", options.sample or [], list(SAMPLES))
+        for family in options.family or BOARDS:
+            for name in options.sample or [name for name in SAMPLES if name != LARGE or family == "xc7"]:
+                print(f"{family} {name}", flush=True)
+                _keep({"sample": name, **measure(family, SAMPLES[name])})
+    except BuildError as error:
+        print(f"hw.build.calibrate: {error}", file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        print("\nhw.build.calibrate: interrupted; finished samples are kept", file=sys.stderr)
+        return INTERRUPTED
+    return SUCCESS
+
+
+def _check(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """`BuildError` for a name that is not known."""
+    for name in names:
+        if name not in known:
+            raise BuildError(f"{what} must be one of {', '.join(known)}, not {name!r}")
+
+
+def _keep(record: dict[str, Any]) -> None:
+    """Put one record in the place of an older one of its family and sample."""
+    records = {(old["family"], old["sample"]): old for old in json.loads(RESULTS.read_text())}
+    records[record["family"], record["sample"]] = record
+    lines = [json.dumps(records[key]) for key in sorted(records)]
+    save(RESULTS, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
