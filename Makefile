@@ -23,7 +23,7 @@ help:
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
 	@echo "make torture                           reliability figures into docs/reliability.md; some 20 minutes"
-	@echo "make verify                            unbounded proofs of the link's blocks; some 5 minutes"
+	@echo "make verify                            unbounded proofs of link and control; some 6 minutes"
 	@echo "make lint                              rules, types and import floors"
 	@echo "make clean                             remove build results and the virtual environment"
 

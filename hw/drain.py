@@ -41,9 +41,13 @@ class Drain(wiring.Component):
         config = self._config
         step = delayed(m, self.step, timing.DRAIN - READ, "step")
         place = step.place
-        base, following, pointer = Signal(17), Signal(17), Signal(17)
-        slot, plane = Signal(range(config.chain)), Signal(range(config.M))
-        valid, here = Signal(), Signal(pass_layout())
+        base = Signal(17)
+        following = Signal(17)
+        pointer = Signal(17)
+        slot = Signal(range(config.chain))
+        plane = Signal(range(config.M))
+        valid = Signal()
+        here = Signal(pass_layout())
 
         # One address per slot; `following` is where the next pass begins.
         with m.If(valid):

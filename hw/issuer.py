@@ -40,7 +40,8 @@ class Issuer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, source, walk, conv = self._config, self.source, self.walk, self.conv
-        groups, go = Signal(20), Signal()
+        groups = Signal(20)
+        go = Signal()
         m.d.sync += groups.eq((walk.pixels + (config.pixel_lanes - 1)) >> exact_log2(config.pixel_lanes))
 
         # The loops, innermost first; `ends[n]` ends loop n and all inside it.
@@ -65,8 +66,9 @@ class Issuer(wiring.Component):
             m.d.sync += self.active.eq(0)
 
         # Distances between the ends of passes and of pixel groups.
-        pass_due = countdown(m, go & last, Const(config.chain - 1))
-        group_due = countdown(m, self.begin | (go & end_position), (self.period - 1)[:len(self.period)])
+        pass_due = countdown(m, go & last, Const(config.chain - 1), "pass")
+        group_due = countdown(
+            m, self.begin | (go & end_position), (self.period - 1)[:len(self.period)], "group")
         m.d.comb += go.eq(self.active & (~last | pass_due) & (~end_position | group_due))
 
         tap, offset, weight = self._pointers(m, go, ends)
@@ -88,8 +90,8 @@ class Issuer(wiring.Component):
         """Tap address, word offset inside a pixel and weight address of the word at hand."""
         source, walk, conv = self.source, self.walk, self.conv
         end_word, end_tap, end_j, end_i, end_position, end_pixels, _ = ends
-        tap, tap_first = Signal(13), Signal(13)
-        offset, offset_first = Signal(12), Signal(12)
+        tap, tap_first = (Signal(13, name=name) for name in ("tap", "tap_first"))
+        offset, offset_first = (Signal(12, name=name) for name in ("offset", "offset_first"))
         weight, weight_tap, weight_pass, weight_row = (
             Signal(17, name=f"weight{name}") for name in ("", "_tap", "_pass", "_row"))
         m.submodules.sharing = sharing = Rounds(len(walk.repeat))  # taps that share their weights

@@ -23,7 +23,9 @@ class Rounds(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, most, single = Signal(self._width), Signal(self._width), Signal()  # rounds after this one
+        left = Signal(self._width)  # rounds after this one
+        most = Signal(self._width)
+        single = Signal()
         m.d.sync += [most.eq(self.count - 1), single.eq(self.count == 1)]
         with m.If(self.step):
             m.d.sync += [
@@ -35,9 +37,10 @@ class Rounds(wiring.Component):
         return m
 
 
-def countdown(m, start, cycles):
+def countdown(m, start, cycles, name):
     """A register that is low for `cycles` cycles after `start`, and high before."""
-    left, due = Signal.like(Value.cast(cycles), name="left"), Signal(init=1, name="due")
+    left = Signal.like(Value.cast(cycles), name=f"{name}_left")
+    due = Signal(init=1, name=f"{name}_due")
     with m.If(start):
         m.d.sync += [left.eq(cycles), due.eq(cycles == 0)]
     with m.Elif(~due):

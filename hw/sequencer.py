@@ -65,7 +65,8 @@ class Sequencer(wiring.Component):
         counter = Signal(range(config.program_depth + 1))  # of the next instruction
         here = Signal.like(counter)
         present = Signal(len(SETUPS) + 2)  # set-up registers written in this frame: SETUPS, then both code halves
-        groups, wait = Signal(8), Signal(range(timing.halt(config) + 1))
+        groups = Signal(8)  # pixel groups on their way
+        wait = Signal(range(timing.halt(config) + 1))
         word = Signal.like(self.word)
         decodes = {opcode: Signal(name=f"decodes_{opcode.name.lower()}") for opcode in OPCODES}
         m.d.comb += self.address.eq(counter)

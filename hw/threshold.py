@@ -89,9 +89,12 @@ class Comparer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, levels = self._config, self.conv.levels
-        base, pointer = Signal(17), Signal(17)
-        running, row_end = Signal(), Signal()
-        channel, level = Signal(range(config.chain_channels)), Signal(LEVEL_BITS)
+        base = Signal(17)
+        pointer = Signal(17)
+        running = Signal()
+        row_end = Signal()
+        channel = Signal(range(config.chain_channels))
+        level = Signal(LEVEL_BITS)
         read = Signal(data.StructLayout({"compare": 1, "next": 1, "done": 1}))
         done = Signal()
 

@@ -37,8 +37,12 @@ class LaneWalk(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         source, walk = self.source, self.walk
-        lane, here = Signal(range(max(2, self._lanes))), Signal(lane_layout())
-        step, bank_end, again, both = Signal(), Signal(), Signal(), Signal(18)
+        lane = Signal(range(max(2, self._lanes)))
+        here = Signal(lane_layout())
+        step = Signal()
+        bank_end = Signal()
+        again = Signal()
+        both = Signal(18)
         m.submodules.pixels = pixels = Rounds(len(walk.pixels))
         m.submodules.columns = columns = Rounds(len(walk.columns))
         m.d.comb += [
@@ -97,11 +101,17 @@ class TargetWalk(wiring.Component):
 
         # Bank and address of the pixel at hand; `cell` and `row` are the addresses of the first pixel of its group of
         # phases and of its row, `rows` of the first row of its group of phases.
-        bank, here, cell = Signal(range(lanes)), Signal(18), Signal(18)
-        row_bank, row, rows = Signal(range(lanes)), Signal(18), Signal(18)
-        following, one_more = Signal(range(2 * lanes)), Signal(18)  # bank of the next group of rows, wrapped or not
+        bank = Signal(range(lanes))
+        here = Signal(18)
+        cell = Signal(18)
+        row_bank = Signal(range(lanes))
+        row = Signal(18)
+        rows = Signal(18)
+        following = Signal(range(2 * lanes))  # bank of the next group of rows, wrapped or not
+        one_more = Signal(18)
         m.d.sync += one_more.eq(target.pitch_words + target.pixel_words)
-        next_bank, next_row = Signal.like(bank), Signal(18)
+        next_bank = Signal.like(bank)
+        next_row = Signal(18)
         with m.If(phase_y.last):
             m.d.comb += [
                 next_bank.eq(following), next_row.eq(rows + Mux(following >= lanes, one_more, target.pitch_words))]

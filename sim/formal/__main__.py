@@ -1,4 +1,4 @@
-"""Prove the link: `python -m sim.formal [NAME ...]`; exit status 0 when everything holds.
+"""Prove the blocks of link and control: `python -m sim.formal [NAME ...]`; exit status 0 when everything holds.
 
 For each block: its contract holds for ever, its covers are reached, and a copy with a seeded bug is refused.
 """
@@ -8,10 +8,11 @@ import time
 
 from hw.options import FAILURE, SUCCESS, Parser
 
-from . import checking, coding, exchange, storage
+from . import checking, coding, control, exchange, stepping, storage, walks
 from .prover import Proof, ProofError
 
-PROOFS = {proof.name: proof for module in (storage, coding, checking, exchange) for proof in module.PROOFS}
+MODULES = (storage, coding, checking, exchange, control, stepping, walks)
+PROOFS = {proof.name: proof for module in MODULES for proof in module.PROOFS}
 
 
 def check(proof: Proof) -> list[str]:
@@ -23,7 +24,7 @@ def check(proof: Proof) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; the exit status."""
-    parser = Parser(prog="python -m sim.formal", description="Prove the blocks of the link.")
+    parser = Parser(prog="python -m sim.formal", description="Prove the blocks of link and control.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROOFS)}; all without")
     names = parser.parse_args(argv).names
     if unknown := [name for name in names if name not in PROOFS]:

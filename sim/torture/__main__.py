@@ -18,7 +18,7 @@ Written by `make torture` from what it measured; every table names the command t
 Goodput, batches, noise and order are in simulated time, with the driver's own session and the emulated device at the
 ends of a line with faults; they do not depend on the machine. Hosts are killed for real, at an emulated device in a
 process of its own and at the virtual board, which is the RTL; the latter is timed by its own clock. Nothing here was
-measured on a board yet. Unbounded proofs of the link's blocks are in `sim/formal/`.
+measured on a board yet. Unbounded proofs of the blocks of link and control are in `sim/formal/`.
 
 No step from a model file or an image to a result unpickles anything: files are JSON and plain arrays
 (`allow_pickle=False`), and the linter forbids pickle (rule S301).

@@ -15,7 +15,7 @@ from sim.formal.__main__ import PROOFS, check, main
 from sim.formal.opened import Opened, mutant
 from sim.formal.prover import Proof
 
-QUICK = ("buffer", "decoder")
+QUICK = ("buffer", "decoder", "issuer")
 
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 

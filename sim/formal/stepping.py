@@ -1,0 +1,109 @@
+"""Contracts of what steps through coefficients and thresholds: the order of `hw.arch.isa.Conv`, and where it ends."""
+
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, Value
+
+from hw.arch import timing
+from hw.arch.isa import Conv
+from hw.drain import READ, Drain
+from hw.threshold import Comparer
+
+from .control import CONFIG, set_up
+from .opened import Opened
+from .prover import Proof
+from .storage import free
+
+PLANES = CONFIG.replace(M=2)
+
+
+def later(m: Module, signal, cycles: int):
+    """`signal`, so many cycles later."""
+    for _ in range(cycles):
+        register = Signal.like(signal, name="later")
+        m.d.sync += register.eq(signal)
+        signal = register
+    return signal
+
+
+def comparer(m: Module, dut: Opened) -> None:
+    """`levels` thresholds for each channel of the chain, in order; those of a row group again for each pixel group."""
+    c, channels = dut.component, CONFIG.chain_channels
+    free(m, c.begin, c.finished, c.row_end)
+    at, base, running, ends = Signal(range(channels * 15 + 1)), Signal(17), Signal(), Signal()
+    count = Signal(range(channels * 15 + 1))
+    m.d.comb += [count.eq(c.conv.levels * channels), Assume(~c.finished | ~running | (at == count - 1))]
+    m.d.comb += Assume(~c.begin | ~(running | c.finished))
+    set_up(m, ~(running | c.finished | c.begin), Conv, c.conv)
+
+    final = running & (at == count - 1)
+    m.d.sync += at.eq(at + 1)
+    with m.If(final):
+        m.d.sync += running.eq(0)
+        with m.If(ends):
+            m.d.sync += base.eq(base + count)
+    with m.If(c.finished):
+        m.d.sync += [running.eq(count != 0), at.eq(0), ends.eq(c.row_end)]
+    with m.If(c.begin):
+        m.d.sync += base.eq(c.conv.thresholds)
+
+    pointer, level, channel = dut["pointer"], dut["level"], dut["channel"]
+    done = later(m, final | (c.finished & (count == 0)), 3)
+    ends_channel = running & (level == c.conv.levels - 1)
+    m.d.comb += [
+        Assert(dut["running"] == running), Assert(dut["base"] == base),
+        Assert(~running | (pointer == (base + at)[:17])),
+        Assert(~running | ((at == channel * c.conv.levels + level) & (level < c.conv.levels) & (at < count))),
+        Assert(~running | (dut["row_end"] == ends)),
+        Assert(c.fault == (running & (pointer >= CONFIG.threshold_depth))),
+        Assert(~running | c.fault | (c.address == pointer)),
+        Assert(c.compare.load == later(m, c.finished, 2)), Assert(c.compare.compare == later(m, running, 2)),
+        Assert(c.compare.next == later(m, ends_channel, 2)), Assert(c.compare.done == done),
+        Cover(c.fault & (pointer == CONFIG.threshold_depth)), Cover(c.compare.done & c.compare.load),
+        Cover(final & c.finished & (base > 4)),
+    ]
+
+
+def drain(m: Module, dut: Opened) -> None:
+    """`chain` slots after each pass, with the coefficients of that pass."""
+    d, chain = dut.component, PLANES.chain
+    free(m, d.begin, d.step)
+    step = later(m, d.step, timing.DRAIN - READ)
+    at, active = Signal(range(chain)), Signal()
+    row, passes, base = Signal(17), Signal(17), Signal(17)  # coefficients of the row group, of the passes, of this one
+    place = Signal(d.step.place.shape())
+    busy = Cat(active, d.step.last, *(later(m, d.step.last, n) for n in range(1, timing.DRAIN - READ + 1))).any()
+    m.d.comb += [Assume(~step.last | ~active | (at == chain - 1)), Assume(~d.begin | ~busy)]
+    set_up(m, ~(busy | d.begin), Conv, d.conv)
+
+    m.d.sync += at.eq(at + 1)
+    with m.If(at == chain - 1):
+        m.d.sync += active.eq(0)
+    with m.If(step.last):
+        m.d.sync += [active.eq(1), at.eq(0), place.eq(step.place), base.eq(row + passes), passes.eq(passes + chain)]
+        with m.If(step.place.final_pass):
+            m.d.sync += passes.eq(0)
+            with m.If(step.place.final_position & step.place.row_end):
+                m.d.sync += row.eq(row + d.conv.coefficient_stride)
+    with m.If(d.begin):
+        m.d.sync += [row.eq(d.conv.coefficients), passes.eq(0)]
+
+    pointer, plane = dut["pointer"], dut["plane"]
+    shown = later(m, active, 2)
+    slot = {"first_plane": plane == 0, "last_plane": plane == PLANES.M - 1, "last": at == chain - 1}
+    m.d.comb += [
+        Assert(dut["valid"] == active), Assert(dut["base"] == row), Assert(dut["following"] == (row + passes)[:17]),
+        Assert(~active | ((dut["slot"] == at) & (plane == at % PLANES.M) & (pointer == (base + at)[:17]))),
+        Assert(~active | (Value.cast(place) == dut["here"])),
+        Assert(d.fault == (active & (pointer >= PLANES.coefficient_depth))),
+        Assert(~active | d.fault | (d.address == pointer)),
+        Assert(d.drain.valid == shown), *(Assert(~shown | (d.drain[name] == later(m, slot[name], 2))) for name in slot),
+        Assert(~shown | (d.drain.place == later(m, place, 2))),
+        Cover(d.fault & (pointer == PLANES.coefficient_depth)), Cover(active & step.last & (row > 2)),
+    ]
+
+
+PROOFS = (
+    Proof("comparer", Comparer, lambda cls: cls(CONFIG), comparer, (
+        "pointer.eq(Mux(row_end, pointer + 1, base))", "pointer.eq(base)"), depth=5, cover=24),
+    Proof("drain", Drain, lambda cls: cls(PLANES), drain, (
+        "following.eq(following + config.chain)", "following.eq(following + config.chain - 1)"), depth=5, cover=24),
+)
