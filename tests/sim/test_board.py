@@ -23,7 +23,7 @@ RESULT = Address(Space.RESULTS, 0, 3).pack()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--preset", "huge"], r"preset must be one of tiny, .*, not 'huge'"),
+    (["--preset", "huge"], r"preset must be one of .*tiny, .*, not 'huge'"),
     (["--config", "no-such-file.json"], r"configuration file no-such-file\.json cannot be read: No such file"),
     (["--baud", "0"], r"--baud must be in 300\.\.3125000 at this clock, not 0"),
     (["--baud", "9999999"], r"--baud must be in 300\.\.3125000 at this clock, not 9999999"),
