@@ -16,12 +16,13 @@ REQUIREMENTS := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help build xc7-tools demo test torture verify lint clean
+.PHONY: help build xc7-tools demo test bench torture verify lint clean
 
 help:
 	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
+	@echo "make bench                             area and cycles beside the peers' into docs/bench.md; some 20 minutes"
 	@echo "make torture                           reliability figures into docs/reliability.md; some 20 minutes"
 	@echo "make verify                            unbounded proofs of link and control; some 6 minutes"
 	@echo "make lint                              rules, types and import floors"
@@ -46,6 +47,12 @@ torture: $(VENV)/.demo
 	@status=0; \
 	$(BIN)/python -m sim.torture all $(ARGS) || status=1; \
 	$(BIN)/python -m sim.torture report || status=1; \
+	exit $$status
+
+bench: $(VENV)/.demo
+	@status=0; \
+	$(BIN)/python -m sim.bench all $(ARGS) || status=1; \
+	$(BIN)/python -m sim.bench report || status=1; \
 	exit $$status
 
 verify: $(VENV)/.dev
