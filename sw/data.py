@@ -1,7 +1,8 @@
 """Image data sets as uint8 arrays. `digits` comes with scikit-learn; the others are read from a directory.
 
 The directory (`--data` or the environment variable ABACUS_DATA) is laid out as the public downloads are:
-DIR/mnist/ and DIR/fashion_mnist/ with the four idx `.gz` files each.
+DIR/mnist/ and DIR/fashion_mnist/ with the four idx `.gz` files each, DIR/cifar-10-batches-bin/. A folder of image files
+is read as PyTorch's ImageFolder does: train/CLASS/*, val/CLASS/*.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from sw.errors import AbacusError
+from sw.errors import DataError
 
 VARIABLE = "ABACUS_DATA"
 DIGITS_TEST = 360
@@ -23,8 +25,26 @@ _FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt"
 _DIGITS = tuple("0123456789")
 
 
-class DataError(AbacusError):
-    """A data set that is missing or damaged; the message is one sentence."""
+class Images(Protocol):
+    """Images that are read when asked for: an index array or slice gives uint8 [count, rows, columns, channels]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, item: Any, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some of the images, by index."""
+
+    images: Images
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, item: Any, /) -> np.ndarray:
+        return self.images[self.index[item]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,26 +52,47 @@ class Dataset:
     """Images uint8 [count, rows, columns, channels], labels int64 [count] indexing `classes`."""
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     classes: tuple[str, ...]
 
 
-def load(name: str, directory: str | Path | None = None) -> Dataset:
-    """The data set `name`: digits, mnist or fashion. `DataError` when unknown, missing or damaged."""
+def load(name: str, directory: str | Path | None = None, *, image: tuple[int, int, int] | None = None) -> Dataset:
+    """The data set `name`: digits, mnist, fashion, cifar10 or folder:DIR. `DataError` if unknown, missing or damaged.
+
+    image: rows, columns and channels that a folder's pictures are brought to, and that others must have.
+    """
+    dataset = _load(name, directory, image)
+    shape = dataset.test_images[:1].shape[1:]
+    if image is not None and shape != image:
+        raise DataError(f"data set {name} must have images of {' x '.join(map(str, image))} for this network, "
+                        f"not {' x '.join(map(str, shape))}")
+    return dataset
+
+
+def _load(name: str, directory: str | Path | None, image: tuple[int, int, int] | None) -> Dataset:
     if name == "digits":
         return _digits()
-    if name in _FOLDERS:
-        folder, classes = _FOLDERS[name]
+    if name.startswith(FOLDER) and image is not None:
+        from sw import pictures
+
+        return Dataset(name, *pictures.folder(Path(name.removeprefix(FOLDER)), image))
+    if name in _FOLDERS or name == CIFAR:
         root = directory if directory is not None else os.environ.get(VARIABLE)
         if root is None:
             raise DataError(f"data set {name} needs its directory: give --data DIR or set {VARIABLE}")
+        if name == CIFAR:
+            from sw import pictures
+
+            return Dataset(name, *pictures.cifar10(Path(root)), pictures.CIFAR_CLASSES)
+        folder, classes = _FOLDERS[name]
         return _idx_dataset(name, Path(root) / folder, classes)
-    raise DataError(f"data set must be one of digits, {', '.join(_FOLDERS)}, not {name!r}")
+    raise DataError(f"data set must be one of digits, {', '.join(_FOLDERS)}, {CIFAR}, folder:DIR, not {name!r}")
 
 
+FOLDER, CIFAR = "folder:", "cifar10"
 _FOLDERS = {"mnist": ("mnist", _DIGITS), "fashion": ("fashion_mnist", _FASHION)}
 
 

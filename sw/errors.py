@@ -15,6 +15,10 @@ class ArtifactError(AbacusError):
     """A model file that cannot be read, is damaged, or does not hold what it says."""
 
 
+class DataError(AbacusError):
+    """A data set that is missing or damaged."""
+
+
 class ImageError(AbacusError):
     """Images that cannot be read or do not have the shape and type that the model takes."""
 

@@ -33,8 +33,9 @@ def load(source: str, image: Image, *, limit: int | None = None, directory: str 
     """
     path = Path(source)
     if source.startswith(DATASET):
-        dataset = data.load(source.removeprefix(DATASET), directory)
-        return _batch(source, dataset.test_images, dataset.test_labels, None, image, limit)
+        dataset = data.load(source.removeprefix(DATASET), directory, image=image.shape)
+        images = np.asarray(dataset.test_images[:limit])
+        return _batch(source, images, dataset.test_labels[:limit], None, image, limit)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")[:limit]
         if not files:
