@@ -145,7 +145,8 @@ class BinaryActivation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, beta: Tensor, v: Tensor) -> Tensor:
-        """x of any shape, beta and v [N]; result of x's shape."""
+        """x of any shape, beta and v [N]; result of x's shape. In the parameters' type, whatever autocast made of x."""
+        x = x.to(beta.dtype)
         ctx.save_for_backward(x, beta, v)
         return steps(x, beta, v)
 
