@@ -17,7 +17,9 @@ _ECHO_BYTES, _ECHOES = 512, 100
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print latency and goodput of the link and, with a model, images per second."""
+    """Print latency and goodput of the link and, with a model, images per second; or step times of training."""
+    if args.training:
+        return int(commands.torch_part("speed").run(args))
     model = artifact.load(args.model) if args.model else None
     program = commands.stored_program(model, args) if model else None
     config = program.config if program else commands.chosen_config(args)
