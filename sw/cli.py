@@ -50,9 +50,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_bench(parsers.add_parser("bench", help="measure link and device"))
     _add_devices(parsers.add_parser("devices", help="list serial ports and what answers at them"))
     _add_doctor(parsers.add_parser("doctor", help="find out what is wrong"))
-    train = parsers.add_parser("train", help="train a model (needs torch)")
-    if arguments[:1] == ["train"]:
-        commands.add_train(train)
+    for name, text in (("train", "train a model"), ("study", "train many models and compare them")):
+        part = parsers.add_parser(name, help=f"{text} (needs torch)")
+        if arguments[:1] == [name]:
+            commands.add_torch_command(part, name)
     return parser
 
 
@@ -102,6 +103,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--link", default="emu:", metavar="URL", help=f"{_LINKS}; default emu:")
     parser.add_argument("--count", type=_count, default=100, metavar="N", help="random images; default 100")
     parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds to wait for a reply")
+    parser.add_argument("--training", action="store_true", help="instead: step time of training (needs torch)")
+    parser.add_argument("--rounds", type=_count, default=10, metavar="N", help="of --training; default 10")
     _add_configuration(parser)
     parser.set_defaults(command=bench.run)
 

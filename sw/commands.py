@@ -66,11 +66,11 @@ def compile_model(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_train(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of `train`, which needs torch."""
-    train = _torch_part("train")
-    train.add_arguments(parser)
-    parser.set_defaults(command=train.run)
+def add_torch_command(parser: argparse.ArgumentParser, name: str) -> None:
+    """Complete the parser of `train` or `study`, which need torch."""
+    part = torch_part({"study": "study_command"}.get(name, name))
+    part.add_arguments(parser)
+    parser.set_defaults(command=part.run)
 
 
 def classify(model: Model, batch: np.ndarray, args: argparse.Namespace) -> tuple[np.ndarray, Stats]:
@@ -128,7 +128,7 @@ def config_name(config: Config) -> str:
 
 def reference_logits(graph: Graph, batch: np.ndarray) -> np.ndarray:
     """Integer logits of the PyTorch reference, int64 [B, classes]."""
-    return np.asarray(_torch_part("reference").reference(graph, batch).logits)
+    return np.asarray(torch_part("reference").reference(graph, batch).logits)
 
 
 def report_equality(logits: np.ndarray, expected: np.ndarray) -> int:
@@ -138,7 +138,7 @@ def report_equality(logits: np.ndarray, expected: np.ndarray) -> int:
     return 0 if equal == expected.size else 1
 
 
-def _torch_part(name: str) -> Any:
+def torch_part(name: str) -> Any:
     """A module of `sw.abcnet`, imported when asked for: the driver works without torch."""
     try:
         return importlib.import_module(f"sw.abcnet.{name}")

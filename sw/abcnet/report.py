@@ -1,0 +1,199 @@
+"""The report of a study: markdown with tables, plots as PNG and all figures as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+from statistics import mean
+
+from hw.arch.config import Config
+
+from .schemes import Scheme, scheme
+from .study import BASELINE, PLANES, REAL_PLANES, Cost, Result, Study, StudyError
+
+# Top-1 of ResNet-18 on ImageNet (Lin, Zhao, Pan, NIPS 2017, tables 1 to 3).
+PAPER_FULL = 69.3
+PAPER_GRID = {(1, 1): 42.7, (3, 1): 49.1, (3, 3): 61.0, (3, 5): 63.1, (5, 1): 54.1, (5, 3): 62.5, (5, 5): 65.0}
+PAPER_REAL = {1: 62.8, 2: 63.7, 3: 66.2, 5: 68.3}
+PAPER_SCHEMES = {"bwn": 60.8, "dorefa": 59.2, "xnor": 51.2, "bnn": 42.2}
+ABSENT = "-"
+
+
+class Report:
+    """All results of a study; what is missing shows as '-'."""
+
+    def __init__(self, study: Study, config: Config, results: Sequence[Result], command: str):
+        self.study, self.config, self.command = study, config, command
+        self.results = sorted(results, key=lambda result: result.seed)
+        self.by_label: dict[str, list[Result]] = {}
+        for result in self.results:
+            self.by_label.setdefault(result.label, []).append(result)
+
+    def write(self, folder: Path) -> None:
+        """README.md, results.csv and the plots, in `folder`."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._csv(folder / "results.csv")
+            self._plots(folder)
+            (folder / "README.md").write_text("\n".join(self._text()) + "\n")
+        except OSError as error:
+            raise StudyError(f"report {folder} cannot be written: {error.strerror}") from None
+
+    def accuracy(self, using: Scheme) -> float | None:
+        """Test accuracy in per cent, the mean over the seeds; None before a run."""
+        found = self.by_label.get(str(using))
+        return None if not found else mean(result.accuracy for result in found)
+
+    def _cell(self, using: Scheme) -> str:
+        value = self.accuracy(using)
+        return ABSENT if value is None else f"{value:.2f}"
+
+    def _difference(self, one: Scheme, other: Scheme) -> str:
+        a, b = self.accuracy(one), self.accuracy(other)
+        return ABSENT if a is None or b is None else f"{a - b:+.2f}"
+
+    def _text(self) -> list[str]:
+        study, recipe = self.study, self.study.recipe
+        seeds = sorted({result.seed for result in self.results})
+        lines = [
+            f"# Study: {study.network} on {study.data}", "",
+            "Written by the command below, which trains what is not cached; nothing here is typed by hand. Accuracies "
+            f"are those of the integer graph, the accelerator's arithmetic, in per cent of {study.test_images:,} test "
+            "images; of the float network where section 6 says that there is no graph.", "", f"    {self.command}", "",
+            f"- Training images: {study.images:,}. Start: full precision, {study.start.epochs} epochs; from it every "
+            f"run trains {recipe.epochs} epochs, the full-precision baseline too.",
+            f"- {recipe.optimizer}, rate {recipe.rate:g}, {recipe.schedule} schedule, batch {recipe.batch}, shift "
+            f"{recipe.shift}, flip {recipe.flip}. Seeds: {', '.join(map(str, seeds))}; several are averaged.",
+            f"- Every layer is quantised, first and last included. One run with few seeds: on {study.test_images:,} "
+            f"images the standard error of an accuracy of 85 % is {100 * (0.85 * 0.15 / study.test_images) ** 0.5:.2f} "
+            "points, so smaller differences mean nothing.",
+            "- `results.csv` has float accuracy, agreement, seed, cost and command of every run. The columns \"paper\" "
+            "are the ABC-Net paper's own top-1 for ResNet-18 on ImageNet, not ours: only the order compares.", "",
+        ]
+        return [*lines, *self._weights(), *self._grid(), *self._schemes(), *self._channelwise(), *self._symmetric(),
+                *self._costs(), *self._exactness()]
+
+    def _weights(self) -> list[str]:
+        rows = [[str(m), self._cell(using), self._difference(using, BASELINE), f"{PAPER_REAL[m]:.1f}",
+                 f"{PAPER_REAL[m] - PAPER_FULL:+.1f}"]
+                for m in REAL_PLANES for using in [scheme("abc-real", M=m)]]
+        rows.append(["full precision", self._cell(BASELINE), "", f"{PAPER_FULL:.1f}", ""])
+        return ["## 1. How many weight planes, with full-precision activations?", "",
+                *_table(["M", "accuracy", "gap", "paper", "paper's gap"], rows), "", "![](planes.png)", ""]
+
+    def _grid(self) -> list[str]:
+        rows = []
+        for m in PLANES:
+            for n in PLANES:
+                using, paper = scheme("abc", M=m, N=n), PAPER_GRID.get((m, n))
+                rows.append([f"{m} x {n}", self._cell(using), self._difference(using, BASELINE),
+                             ABSENT if paper is None else f"{paper:.1f}",
+                             ABSENT if paper is None else f"{paper - PAPER_FULL:+.1f}"])
+        return ["## 2. How many weight and activation planes, and how close to full precision?", "",
+                *_table(["M x N", "accuracy", "gap", "paper", "paper's gap"], rows), ""]
+
+    def _schemes(self) -> list[str]:
+        chosen = [scheme("abc", M=5, N=5), scheme("abc-real", M=5), *map(scheme, PAPER_SCHEMES), BASELINE]
+        paper = [PAPER_GRID[5, 5], PAPER_REAL[5], *PAPER_SCHEMES.values(), PAPER_FULL]
+        rows = [[str(using), self._cell(using), self._difference(using, BASELINE), f"{value:.1f}"]
+                for using, value in zip(chosen, paper, strict=True)]
+        return ["## 3. Against other schemes", "", *_table(["scheme", "accuracy", "gap", "paper"], rows), ""]
+
+    def _channelwise(self) -> list[str]:
+        rows = [[f"{m} x {m}", self._cell(scheme("abc", M=m, N=m)), self._cell(using),
+                 self._difference(using, scheme("abc", M=m, N=m))]
+                for m in PLANES for using in [scheme("abc", M=m, N=m, channelwise=True)]]
+        return ["## 4. One alpha per layer, or per output channel?", "",
+                "The paper proposes both and compares them nowhere. Per channel costs the accelerator coefficient "
+                "memory, no cycles.", "",
+                *_table(["M x N", "whole layer", "channel-wise", "difference"], rows), ""]
+
+    def _symmetric(self) -> list[str]:
+        rows = [[f"{m} x {n}", self._cell(scheme("abc", M=m, N=n)), self._cell(using),
+                 self._difference(using, scheme("abc", M=m, N=n)), self._convolutions(scheme("abc", M=m, N=n)),
+                 self._convolutions(using)]
+                for m, n in ((3, 3), (5, 5), (3, 5), (5, 3))
+                for using in [scheme("abc", M=m, N=n, symmetric=True)]]
+        return ["## 5. What does recoding cost?", "",
+                "With symmetric coefficients the compiler reaches the same integers with fewer planes.", "",
+                *_table(["M x N", "free", "symmetric", "difference", "convolutions free", "symmetric"], rows), ""]
+
+    def _convolutions(self, using: Scheme) -> str:
+        found = [result.cost for result in self.by_label.get(str(using), []) if result.cost.cycles]
+        return str(found[0].convolutions) if found else ABSENT
+
+    def _costs(self) -> list[str]:
+        rows, best = [], 0.0
+        lines = ["## 6. Accuracy per cycle", "",
+                 f"Cycles and memories of preset `{self.study.preset}` ({self.config.macs_per_cycle:,} binary MAC a "
+                 f"cycle, M = {self.config.M}, N = {self.config.N}), from the compiler, whose prediction is the "
+                 "hardware's counter. All points run on the same bitstream, so LUTs do not differ: docs/boards.md has "
+                 "them. A star marks the frontier: nothing faster is as accurate.", ""]
+        for label, results in sorted(self.by_label.items(), key=lambda item: item[1][0].cost.cycles or 1 << 62):
+            cost, value = results[0].cost, mean(result.accuracy for result in results)
+            star = "*" if cost.cycles and value > best else ""
+            best = max(best, value) if cost.cycles else best
+            figures = ([f"{cost.cycles:,}", f"{cost.parameter_bits / 1000:,.0f}", f"{cost.activation_bits / 1000:,.0f}"]
+                       if cost.cycles else [cost.reason, ABSENT, ABSENT])
+            rows.append([label, f"{value:.2f}", star, *figures])
+        table = _table(["scheme", "accuracy", "frontier", "cycles", "parameters kbit", "activations kbit"], rows)
+        return [*lines, *table, "", "![](frontier.png)", ""]
+
+    def _exactness(self) -> list[str]:
+        known = [result for result in self.results if result.agreement is not None]
+        if not known:
+            return []
+        worst = min(known, key=lambda result: result.agreement or 0.0)
+        return ["## 7. Integers against floats", "",
+                f"Over all runs float and integer argmax agree on {100 * (worst.agreement or 0.0):.2f} % of the test "
+                f"images or more ({worst.label}, seed {worst.seed}).", ""]
+
+    def _csv(self, path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["scheme", "seed", "float accuracy", "integer accuracy", "agreement", "logit deviation",
+                             *(field.name for field in fields(Cost)), "settings digest", "command"])
+            for result in self.results:
+                figures = (result.float_accuracy, result.integer_accuracy, result.agreement, result.deviation)
+                writer.writerow([result.label, result.seed,
+                                 *("" if figure is None else f"{figure:.4f}" for figure in figures),
+                                 *astuple(result.cost), result.digest,
+                                 f'{self.command} --only "{result.label}" --seeds {result.seed}'])
+
+    def _plots(self, folder: Path) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+        axis = figure.subplots()
+        for name, make in [("N full precision", lambda m: scheme("abc-real", M=m)),
+                           *((f"N = {n}", lambda m, n=n: scheme("abc", M=m, N=n)) for n in PLANES)]:
+            series = [(m, value) for m in REAL_PLANES if (value := self.accuracy(make(m))) is not None]
+            if series:
+                axis.plot(*zip(*series, strict=True), marker="o", label=name)
+        if (value := self.accuracy(BASELINE)) is not None:
+            axis.axhline(value, color="black", linewidth=0.8, label="full precision")
+        axis.set_xlabel("weight planes M")
+        axis.set_ylabel("test accuracy, %")
+        axis.legend(fontsize=8)
+        figure.savefig(folder / "planes.png", dpi=110, metadata={"Software": None})
+
+        figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+        axis = figure.subplots()
+        for label, results in self.by_label.items():
+            if results[0].cost.cycles:
+                value = mean(result.accuracy for result in results)
+                axis.plot(results[0].cost.cycles, value, "o", color="tab:blue")
+                axis.annotate(label, (results[0].cost.cycles, value), fontsize=6, xytext=(3, 3),
+                              textcoords="offset points")
+        axis.set_xscale("log")
+        axis.set_xlabel(f"cycles per image, preset {self.study.preset}")
+        axis.set_ylabel("test accuracy, %")
+        figure.savefig(folder / "frontier.png", dpi=110, metadata={"Software": None})
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A markdown table, the first column to the left and the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

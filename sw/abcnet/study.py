@@ -1,0 +1,200 @@
+"""Experiments of a study: what is trained, and the results, cached by the settings that they follow from.
+
+One full-precision network is trained from a seed and becomes the start of every other run, as in the paper; all of
+those train equally long, the full-precision baseline included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hw.arch.config import Config
+from sw.compiler import CompileError, compile
+from sw.data import Dataset
+from sw.errors import AbacusError
+from sw.export import ExportError, agreement, export
+from sw.graph import Graph
+
+from . import checkpoint
+from .architecture import Network
+from .inference import evaluate
+from .models import architecture
+from .recipe import Recipe
+from .schemes import Scheme, scheme
+from .trainer import Trainer
+
+VERSION = 1  # of the method; a change makes earlier results those of another study
+PLANES = (1, 3, 5)
+REAL_PLANES = (1, 2, 3, 5)
+BASELINE = scheme("real")
+
+
+class StudyError(AbacusError):
+    """A study that cannot run; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings that all runs of a study share."""
+
+    network: str
+    data: str
+    images: int  # training images, the first ones
+    test_images: int  # the same
+    start: Recipe  # of the full-precision network that all others start from
+    recipe: Recipe  # of all others
+    preset: str
+
+    def settings(self, using: Scheme, seed: int) -> dict[str, Any]:
+        """What the result of one run follows from."""
+        return {"version": VERSION, **asdict(self), "scheme": using.to_json(), "seed": seed,
+                "torch": torch.__version__.split("+")[0]}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network takes on one configuration: cycles per image; bits of weights, coefficients and thresholds as
+    stored; peak activation bits; binary convolutions per layer after recoding, the most of any layer. Why not, if it
+    does not fit.
+    """
+
+    cycles: int = 0
+    parameter_bits: int = 0
+    activation_bits: int = 0
+    convolutions: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of one run; accuracies are shares of the test set. Integer figures are None without an integer graph."""
+
+    label: str
+    seed: int
+    float_accuracy: float
+    integer_accuracy: float | None
+    agreement: float | None
+    deviation: float | None
+    cost: Cost
+    digest: str
+
+    @property
+    def accuracy(self) -> float:
+        """Of the accelerator's integers where there are any, in per cent."""
+        return 100 * (self.float_accuracy if self.integer_accuracy is None else self.integer_accuracy)
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        values = json.loads(text)
+        return cls(**values | {"cost": Cost(**values["cost"])})
+
+
+def points() -> list[Scheme]:
+    """Every scheme of the study once, the most telling first: a study may be stopped early."""
+    grid = [scheme("abc", M=m, N=n) for m in PLANES for n in PLANES]
+    corners = [scheme("abc", M=m, N=m, **{what: True}) for what in ("symmetric", "channelwise") for m in (3, 5)]
+    real = [scheme("abc-real", M=m) for m in REAL_PLANES]
+    others = [scheme(name) for name in ("bwn", "bnn", "xnor", "dorefa")]
+    more = [scheme("abc", M=1, N=1, channelwise=True), scheme("abc", M=3, N=5, symmetric=True),
+            scheme("abc", M=5, N=3, symmetric=True)]
+    return [BASELINE, *grid, *real, *corners, *others, *more]
+
+
+def digest(settings: dict[str, Any]) -> str:
+    """A short name for settings: equal exactly when they are."""
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def results_of(study: Study, schemes: list[Scheme], seeds: list[int], dataset: Dataset, config: Config, folder: Path, *,
+               quiet: bool = False) -> Iterator[Result]:
+    """Results of all schemes and seeds, trained unless they are in `folder` already. A killed study goes on there."""
+    for seed in seeds:
+        for using in schemes:
+            path = folder / f"{digest(study.settings(using, seed))}.json"
+            result = load(study, using, seed, folder)
+            if result is None:
+                result = _train(study, using, seed, dataset, config, folder, quiet)
+                temporary = path.with_name(path.name + ".part")
+                temporary.write_text(json.dumps(asdict(result), indent=1))
+                os.replace(temporary, path)
+            yield result
+
+
+def load(study: Study, using: Scheme, seed: int, folder: Path) -> Result | None:
+    """A result that is there already."""
+    path = folder / f"{digest(study.settings(using, seed))}.json"
+    try:
+        return Result.from_json(path.read_text()) if path.exists() else None
+    except (OSError, ValueError, TypeError, KeyError):
+        raise StudyError(f"result {path} must be an undamaged result of a study: remove it to run it again") from None
+
+
+def _train(study: Study, using: Scheme, seed: int, dataset: Dataset, config: Config, folder: Path,
+           quiet: bool) -> Result:
+    name = digest(study.settings(using, seed))
+    start = _start(study, seed, dataset, folder, quiet)
+    if not quiet:
+        print(f"{using}, seed {seed}", file=sys.stderr)
+    torch.manual_seed(seed)
+    model = architecture(study.network, using).build()
+    weights = checkpoint.load(start).state_dict()
+    model.load_state_dict({key: weights.get(key, value) for key, value in model.state_dict().items()})
+    work = folder / name
+    work.mkdir(exist_ok=True)
+    Trainer(model, dataset, study.recipe, seed, folder=work, start=start.name, quiet=quiet).run()
+    result = replace(_judge(model, dataset, config), label=str(using), seed=seed, digest=name)
+    for file in work.iterdir():  # the result stays, what led to it goes
+        file.unlink()
+    work.rmdir()
+    return result
+
+
+def _judge(model: Network, dataset: Dataset, config: Config) -> Result:
+    """Float and integer accuracy and cost of a trained network."""
+    try:
+        graph = export(model, classes=dataset.classes)
+    except ExportError as error:
+        accuracy = evaluate(model, dataset.test_images, dataset.test_labels)
+        return Result("", 0, accuracy, None, None, None, Cost(reason=str(error)), "")
+    report = agreement(model, graph, np.asarray(dataset.test_images[:]), dataset.test_labels)
+    return Result("", 0, report.float_accuracy, report.integer_accuracy, report.argmax_agreement,
+                  report.logit_deviation, cost(graph, config), "")
+
+
+def _start(study: Study, seed: int, dataset: Dataset, folder: Path, quiet: bool) -> Path:
+    """Checkpoint of the full-precision network that all others start from."""
+    settings = replace(study, recipe=study.start).settings(BASELINE, seed)
+    path = folder / f"start-{digest(settings)}.npz"
+    if not path.exists():
+        if not quiet:
+            print(f"full-precision start, seed {seed}", file=sys.stderr)
+        torch.manual_seed(seed)
+        model = architecture(study.network, BASELINE).build()
+        work = folder / path.stem
+        work.mkdir(exist_ok=True)
+        Trainer(model, dataset, study.start, seed, folder=work, quiet=quiet).run()
+        checkpoint.save(path, model)
+    return path
+
+
+def cost(graph: Graph, config: Config) -> Cost:
+    """Cost of a graph on a configuration, as its compiled program has it."""
+    try:
+        program = compile(graph, config)
+    except CompileError as error:
+        return Cost(reason=str(error))
+    memory = {space: config.memories[space] for space in program.memories}
+    bits = sum(words.shape[0] * words.shape[1] * memory[space].bits for space, words in program.memories.items())
+    planes = [stage.planes.split(" ")[0].split("x") for stage in program.stages if "x" in stage.planes]
+    return Cost(program.predicted_cycles, bits, program.activation_words * config.pixel_lanes * config.N * config.word,
+                max(int(np.prod([int(count) for count in pair])) for pair in planes[1:]))
