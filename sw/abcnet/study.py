@@ -31,9 +31,11 @@ from .inference import evaluate
 from .models import architecture
 from .recipe import Recipe
 from .schemes import Scheme, scheme
+from .train import CALIBRATION
 from .trainer import Trainer
 
 VERSION = 1  # of the method; a change makes earlier results those of another study
+LEAST_BITS = 8  # of coefficients, before a network counts as not fitting
 PLANES = (1, 3, 5)
 REAL_PLANES = (1, 2, 3, 5)
 BASELINE = scheme("real")
@@ -64,14 +66,15 @@ class Study:
 @dataclass(frozen=True)
 class Cost:
     """What a network takes on one configuration: cycles per image; bits of weights, coefficients and thresholds as
-    stored; peak activation bits; binary convolutions per layer after recoding, the most of any layer. Why not, if it
-    does not fit.
+    stored; peak activation bits; binary convolutions per layer after recoding, the most of any layer; width of the
+    coefficients. Why not, if it does not fit.
     """
 
     cycles: int = 0
     parameter_bits: int = 0
     activation_bits: int = 0
     convolutions: int = 0
+    coefficient_bits: int = 0
     reason: str = ""
 
 
@@ -160,15 +163,27 @@ def _train(study: Study, using: Scheme, seed: int, dataset: Dataset, config: Con
 
 
 def _judge(model: Network, dataset: Dataset, config: Config) -> Result:
-    """Float and integer accuracy and cost of a trained network."""
-    try:
-        graph = export(model, classes=dataset.classes)
-    except ExportError as error:
-        accuracy = evaluate(model, dataset.test_images, dataset.test_labels)
-        return Result("", 0, accuracy, None, None, None, Cost(reason=str(error)), "")
-    report = agreement(model, graph, np.asarray(dataset.test_images[:]), dataset.test_labels)
-    return Result("", 0, report.float_accuracy, report.integer_accuracy, report.argmax_agreement,
-                  report.logit_deviation, cost(graph, config), "")
+    """Float and integer accuracy and cost of a trained network.
+
+    Coefficients are as wide as the configuration holds after recoding, which adds symmetric ones up.
+    """
+    sample, test = np.asarray(dataset.train_images[:CALIBRATION]), np.asarray(dataset.test_images[:])
+    result = None
+    for bits in range(config.coefficient_bits, LEAST_BITS - 1, -1):
+        try:
+            graph = export(model, images=sample, classes=dataset.classes, coefficient_bits=bits)
+        except ExportError as error:
+            accuracy = evaluate(model, test, dataset.test_labels)
+            return Result("", 0, accuracy, None, None, None, Cost(reason=str(error)), "")
+        found = cost(graph, config)
+        if result is None or found.cycles:
+            report = agreement(model, graph, test, dataset.test_labels)
+            result = Result("", 0, report.float_accuracy, report.integer_accuracy, report.argmax_agreement,
+                            report.logit_deviation, replace(found, coefficient_bits=bits), "")
+        if "signed bits" not in found.reason:
+            break
+    assert result is not None
+    return result
 
 
 def _start(study: Study, seed: int, dataset: Dataset, folder: Path, quiet: bool) -> Path:

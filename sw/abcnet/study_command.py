@@ -12,11 +12,14 @@ import numpy as np
 from hw.arch.config import preset
 from sw import data
 
+from .models import architecture
 from .recipe import Recipe
 from .report import Report
 from .study import Result, Study, StudyError, load, points, results_of
 
-QUICK = {"network": "digits", "dataset": "digits", "images": 256, "float_epochs": 1, "epochs": 1, "preset": "medium"}
+QUICK = {"network": "digits", "dataset": "digits", "images": 256, "test_images": 100, "float_epochs": 1, "epochs": 1,
+         "preset": "small"}
+QUICK_SCHEMES = ("real", "abc 1x1", "abc 3x3", "abc 3x3 symmetric", "abc-real 3xFP", "dorefa W1A4")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,14 +52,15 @@ def run(args: argparse.Namespace) -> int:
         for key, value in QUICK.items():
             setattr(args, key, value)
     config = preset(args.preset)
-    dataset = data.load(args.dataset, args.data)
+    dataset = data.load(args.dataset, args.data, image=architecture(args.network).image)
     dataset = _first(dataset, args.images, args.test_images)
     recipe = Recipe(float_epochs=0, epochs=args.epochs, batch=args.batch, rate=args.rate, optimizer=args.optimizer)
     study = Study(args.network, args.dataset, len(dataset.train_labels), len(dataset.test_labels),
                   replace(recipe, epochs=args.float_epochs), recipe, args.preset)
-    schemes = [using for using in points() if args.only in (None, str(using))]
+    known = [using for using in points() if not args.quick or str(using) in QUICK_SCHEMES]
+    schemes = [using for using in known if args.only in (None, str(using))]
     if not schemes:
-        raise StudyError(f"--only must be one of {', '.join(map(str, points()))}, not {args.only!r}")
+        raise StudyError(f"--only must be one of {', '.join(map(str, known))}, not {args.only!r}")
     try:
         args.runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
     if not args.report:
         for result in results_of(study, schemes, seeds, dataset, config, args.runs, quiet=args.quiet):
             print(f"{result.label}, seed {result.seed}: {result.accuracy:.2f} %", flush=True)
-    found = [load(study, using, seed, args.runs) for using in points() for seed in seeds]
+    found = [load(study, using, seed, args.runs) for using in known for seed in seeds]
     results: list[Result] = [result for result in found if result is not None]
     if not results:
         raise StudyError(f"--runs {args.runs} must hold results of this study to report, but has none")
     Report(study, config, results, command).write(args.out)
-    print(f"{args.out / 'README.md'}: {len(results)} of {len(points()) * len(seeds)} runs")
+    print(f"{args.out / 'README.md'}: {len(results)} of {len(known) * len(seeds)} runs")
     return 0
 
 

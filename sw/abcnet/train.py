@@ -28,6 +28,7 @@ from .trainer import Trainer
 __all__ = ["add_arguments", "run", "ship", "train"]
 
 GOLDEN = 20  # images of the test set kept in a model file with their logits
+CALIBRATION = 1000  # training images that the exporter sees
 DATASETS = {"digits": "digits", "fashion": "fashion", "lenet5": "mnist", "cnv": "cifar10", "resnet20": "cifar10"}
 
 
@@ -118,7 +119,7 @@ def _finish(model: Network, dataset: data.Dataset, recipe: Recipe, seed: int, ou
 
 def ship(path: Path, model: Network, dataset: data.Dataset, recipe: Recipe, seed: int) -> Agreement:
     """Export `model` and write it to `path` with a golden sample, recipe and accuracies on the test set."""
-    graph = export(model, classes=dataset.classes)
+    graph = export(model, images=np.asarray(dataset.train_images[:CALIBRATION]), classes=dataset.classes)
     report = agreement(model, graph, np.asarray(dataset.test_images[:]), dataset.test_labels)
     facts = {"recipe": str(recipe), "seed": str(seed), "test": str(report)}
     graph = replace(graph, metadata=graph.metadata | facts)

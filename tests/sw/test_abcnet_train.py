@@ -2,14 +2,16 @@
 
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sw import data
+from sw import artifact, data
 from sw.abcnet import checkpoint
 from sw.abcnet.inference import evaluate, logits
 from sw.abcnet.models import architecture
@@ -77,17 +79,80 @@ def test_command_line_writes_model_and_checkpoint(tmp_path, capsys):
     assert len(checkpoint.load(weights).architecture.scheme.v) == 3
 
 
+def test_options_from_a_file_and_flags_that_win(tmp_path, monkeypatch, capsys):
+    """The file's epochs count, its rate does not; the second run starts from the first one's weights."""
+    monkeypatch.chdir(tmp_path)
+    Path("train.toml").write_text("""
+        model = "digits"
+        out = "d.abacus"
+        checkpoint = "d.npz"
+        scheme = "dorefa"
+        float-epochs = 0
+        epochs = 1
+        rate = 7
+        quiet = true
+    """)
+    assert main(["train", "--config", "train.toml", "--rate", "0.05"]) == 0
+    assert "epochs=1, batch=64, rate=0.05" in artifact.load("d.abacus").graph.metadata["recipe"]
+    first = checkpoint.load("d.npz")
+    assert str(first.architecture.scheme) == "dorefa W1A4"
+    assert main(["train", "--config", "train.toml", "--init", "d.npz", "--epochs", "0", "--scheme", "bwn",
+                 "--checkpoint", "e.npz"]) == 0
+    second = checkpoint.load("e.npz")
+    assert str(second.architecture.scheme) == "bwn"
+    for (name, one), other in zip(first.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other), name
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("model = ", "config file c.toml must be readable TOML"),
+    ("colour = 1", "config file c.toml option must be one of model, out, .*, quiet, not 'colour'"),
+    ("epochs = 'two'", "config file c.toml option epochs must be of type int, not 'two'"),
+    ("quiet = 1", "config file c.toml option quiet must be of type bool, not 1"),
+    (None, "config file c.toml must be readable TOML: No such file or directory"),
+])
+def test_bad_config_files_end_in_one_sentence(tmp_path, monkeypatch, capsys, text, message):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("c.toml").write_text(text)
+    assert main(["train", "--config", "c.toml"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+
+
+GIVEN = ["--model", "digits", "--out", "x.abacus"]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
+    ([], "--out must name the model file to write"),
+    (["--out", "x.abacus"], "--model must name the network to train"),
     (["--model", "digits", "--out", "x.npz"], "output must be a .abacus file in a directory that exists, not x.npz"),
     (["--model", "digits", "--out", "none/x.abacus"], "output must be a .abacus file in a directory that exists"),
-    (["--model", "digits", "--out", "x.abacus", "--checkpoint", "y"], "output must be a .npz file in a directory that"),
+    ([*GIVEN, "--checkpoint", "y"], "output must be a .npz file in a directory that"),
     (["--model", "cats", "--out", "x.abacus"], "model must be one of digits, fashion, lenet5, "),
-    (["--model", "digits", "--out", "x.abacus", "-M", "9"], "M must be an integer in 1..8, not 9"),
-    (["--model", "digits", "--out", "x.abacus", "--threads", "0"], "--threads must be in 1..1024, not 0"),
-    (["--model", "digits", "--out", "x.abacus", "--rate", "-1"], "rate must be in 0.0..10.0, not -1.0"),
+    ([*GIVEN, "-M", "9"], "M must be an integer in 1..8, not 9"),
+    ([*GIVEN, "-N", "0"], "N must be an integer in 1..8, not 0"),
+    ([*GIVEN, "--scheme", "magic"], "scheme must be one of abc, abc-real, "),
+    ([*GIVEN, "--scheme", "bnn", "-M", "2"], "option of scheme bnn must be one of none, not 'M'"),
+    ([*GIVEN, "--threads", "0"], "--threads must be in 1..1024, not 0"),
+    ([*GIVEN, "--seed", "-1"], "--seed must be 0 or more, not -1"),
+    ([*GIVEN, "--rate", "-1"], "rate must be in 0.0..10.0, not -1.0"),
+    ([*GIVEN, "--schedule", "never"], "schedule must be one of cosine, step, not 'never'"),
+    ([*GIVEN, "--device", "tpu"], "device must be one of auto, cpu, cuda, not 'tpu'"),
+    ([*GIVEN, "--tensorboard"], "--tensorboard must come with a --run directory for its events"),
+    ([*GIVEN, "--init", "none.npz"], "checkpoint none.npz must exist"),
+    ([*GIVEN, "--init", "other.npz"], "checkpoint other.npz must be of the network digits, but lacks blocks.block"),
+    ([*GIVEN, "--dataset", "cats"], "data set must be one of digits, mnist, "),
+    (["--model", "resnet18", "--out", "x.abacus"], "data set must be one of digits, mnist, "),
     (["--model", "fashion", "--out", "x.abacus", "--data", "/nowhere"], "data set fashion must lie in /nowhere"),
+    ([*GIVEN, "--run", "/proc/none"], "--run /proc/none must be a directory"),
 ])
-def test_bad_command_lines_end_in_one_sentence(arguments, message, capsys):
+def test_bad_command_lines_end_in_one_sentence(tmp_path, monkeypatch, arguments, message, capsys):
+    monkeypatch.chdir(tmp_path)
+    if "other.npz" in arguments:
+        checkpoint.save("other.npz", architecture("fashion").build())
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error

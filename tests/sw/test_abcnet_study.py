@@ -1,0 +1,159 @@
+"""The study: runs cached by their settings, resumed, costed and reported; and the benchmark of training steps."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from hw.arch.config import preset
+from sw.abcnet import speed, study
+from sw.abcnet.recipe import Recipe
+from sw.abcnet.report import Report
+from sw.abcnet.schemes import scheme
+from sw.abcnet.study import Cost, Result, Study, points
+from sw.cli import main
+
+SETTINGS = Study("digits", "digits", 64, 30, Recipe(0, 1), Recipe(0, 2), "small")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A quick study, and where its report and its runs are."""
+    folder = tmp_path_factory.mktemp("study")
+    arguments = ["study", "--quick", "--quiet", "--out", str(folder / "report"), "--runs", str(folder / "runs")]
+    assert main(arguments) == 0
+    return folder, arguments
+
+
+def test_a_quick_study_writes_its_report(quick):
+    folder, _ = quick
+    text = (folder / "report" / "README.md").read_text()
+    rows = list(csv.DictReader((folder / "report" / "results.csv").read_text().splitlines()))
+    assert [row["scheme"] for row in rows] == [
+        "real", "abc 1x1", "abc 3x3", "abc-real 3xFP", "abc 3x3 symmetric", "dorefa W1A4"]
+    by_name = {row["scheme"]: row for row in rows}
+    assert f"| 3 x 3 | {100 * float(by_name['abc 3x3']['integer accuracy']):.2f} |" in text
+    assert "python -m sw study --quick --seeds 0" in text
+    assert by_name["abc 3x3"]["command"] == 'python -m sw study --quick --seeds 0 --only "abc 3x3" --seeds 0'
+    assert all(float(row["agreement"]) >= 0.9 for row in rows)
+    for name in ("planes.png", "frontier.png"):
+        assert (folder / "report" / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_symmetric_coefficients_need_fewer_convolutions_and_cycles(quick):
+    rows = list(csv.DictReader((quick[0] / "report" / "results.csv").read_text().splitlines()))
+    cost = {row["scheme"]: (int(row["convolutions"]), int(row["cycles"])) for row in rows}
+    assert (cost["abc 1x1"][0], cost["abc 3x3"][0], cost["abc 3x3 symmetric"][0]) == (1, 9, 4)
+    assert cost["abc 1x1"][1] < cost["abc 3x3 symmetric"][1] < cost["abc 3x3"][1]
+
+
+def test_what_is_there_is_not_trained_again(quick, monkeypatch, capsys):
+    folder, arguments = quick
+    before = (folder / "report" / "README.md").read_text()
+    monkeypatch.setattr(study, "_train", lambda *_: pytest.fail("trained again"))
+    assert main(arguments) == 0
+    assert main([*arguments, "--report"]) == 0
+    assert (folder / "report" / "README.md").read_text() == before
+    assert "6 of 6 runs" in capsys.readouterr().out
+
+
+def test_a_killed_study_goes_on_with_the_same_figures(quick, tmp_path, monkeypatch):
+    """Killed in the third run's training: two results and a state are there, and the rest follows as if nothing was."""
+    class Killed(BaseException):
+        pass
+
+    steps = []
+
+    def killing(self, images, labels, optimizer, real=study.Trainer._step):
+        steps.append(1)
+        if len(steps) > 14:
+            raise Killed
+        return real(self, images, labels, optimizer)
+
+    arguments = ["study", "--quick", "--quiet", "--out", str(tmp_path / "report"), "--runs", str(tmp_path / "runs")]
+    with monkeypatch.context() as patch:
+        patch.setattr(study.Trainer, "_step", killing)
+        with pytest.raises(Killed):
+            main(arguments)
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 2
+    assert main([*arguments, "--only", "abc 3x3"]) == 0
+    name = "*.json"
+    kept = {path.name: path.read_text() for path in (quick[0] / "runs").glob(name)}
+    found = {path.name: path.read_text() for path in (tmp_path / "runs").glob(name)}
+    assert len(found) == 3
+    assert all(kept[key] == value for key, value in found.items())
+
+
+def test_settings_decide_what_is_the_same_run():
+    def digest(of=SETTINGS, using="bnn", seed=0):
+        return study.digest(of.settings(scheme(using), seed))
+
+    assert digest() == digest()
+    others = {digest(seed=1), digest(using="xnor"), digest(replace(SETTINGS, images=65)),
+              digest(replace(SETTINGS, recipe=Recipe(0, 3))), digest(replace(SETTINGS, start=Recipe(0, 2)))}
+    assert len(others | {digest()}) == 6
+
+
+def test_points_have_names_of_their_own():
+    labels = [str(using) for using in points()]
+    assert len(set(labels)) == len(labels) == 25
+    assert {"real", "abc 5x5", "abc-real 2xFP", "abc 5x5 symmetric", "abc 5x5 channelwise", "bnn"} <= set(labels)
+
+
+def result(label, accuracy, cycles, seed=0):
+    return Result(label, seed, accuracy, accuracy, 1.0, 0.0, Cost(cycles, 1000, 1000, 1), "0")
+
+
+def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
+    results = [result("real", 0.9, 100), result("real", 0.8, 100, 1), result("abc 3x3", 0.8, 50),
+               result("abc 1x1", 0.82, 40), Result("bnn", 0, 0.5, None, None, None, Cost(reason="too large"), "0")]
+    Report(SETTINGS, preset("small"), results, "command").write(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "| 3 x 3 | 80.00 | -5.00 | 61.0 | -8.3 |" in text
+    assert "| 5 x 5 | - | - | 65.0 | -4.3 |" in text
+    assert "| abc 1x1 | 82.00 | * | 40 | 1 | 1 |" in text
+    assert "| abc 3x3 | 80.00 |  | 50 | 1 | 1 |" in text
+    assert "| real | 85.00 | * | 100 | 1 | 1 |" in text
+    assert "| bnn | 50.00 |  | too large | - | - |" in text
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--only", "abc 9x9"], "--only must be one of real, abc 1x1, .*, not 'abc 9x9'"),
+    (["--images", "0"], "--images must be in 1..1437, not 0"),
+    (["--test-images", "999"], "--test-images must be in 1..360, not 999"),
+    (["--seeds", "1,x"], "--seeds must be non-negative integers with commas between, not '1,x'"),
+    (["--epochs", "-1"], "epochs must be in 0..10000, not -1"),
+    (["--preset", "huge"], "preset must be one of .*, not 'huge'"),
+    (["--network", "alexnet"], "model must be one of .*, not 'alexnet'"),
+    (["--dataset", "cats"], "data set must be one of .*, not 'cats'"),
+    (["--report"], "--runs .* must hold results of this study to report, but has none"),
+])
+def test_bad_command_lines_end_in_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "--network", "digits", "--dataset", "digits", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+
+
+def test_damaged_results_are_refused(tmp_path):
+    path = tmp_path / f"{study.digest(SETTINGS.settings(scheme('bnn'), 0))}.json"
+    for text in ("", "{}", json.dumps({"label": 1})):
+        path.write_text(text)
+        with pytest.raises(study.StudyError, match="must be an undamaged result of a study: remove it to run it again"):
+            study.load(SETTINGS, scheme("bnn"), 0, tmp_path)
+
+
+def test_speed_measures_every_pair_of_planes(monkeypatch, capsys):
+    """Figures of a layer this small mean nothing; the table and the verdict do."""
+    monkeypatch.setattr(speed, "SHAPES", (speed.Shape(2, 3, 4, 5),))
+    for limit, status in ((0.0, 1), (1e9, 0)):
+        monkeypatch.setattr(speed, "LIMIT", limit)
+        assert main(["bench", "--training", "--rounds", "1"]) == status
+    out = capsys.readouterr().out
+    assert "3 -> 4 channels, 5 x 5, batch 2: plain" in out
+    table = [line.split() for line in out.splitlines() if line.startswith("    ")]
+    assert [len(row) for row in table] == [6] * 10
+    assert all(float(cell) > 0 for row in table for cell in row)
