@@ -12,7 +12,7 @@ from hw.arch.config import PRESETS, ConfigError
 from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
 
 from .errors import BuildError
-from .job import build
+from .job import TOOLCHAINS, build
 from .listing import listing, table
 from .request import request
 from .tools import Console
@@ -28,6 +28,8 @@ def parser() -> Parser:
     which.add_argument("--config", metavar="FILE", type=Path, help="configuration as a JSON file")
     p.add_argument("--for", metavar="MODEL", dest="network", type=Path,
                    help="model file: choose the configuration that runs it fastest, unless --preset or --config do")
+    p.add_argument("--toolchain", choices=TOOLCHAINS, default="auto",
+                   help="auto: Vivado if it is found, else the open tools, else synthesis only (default: auto)")
     p.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: build/BOARD-VARIANT-CONFIGURATION)")
     p.add_argument("--clock", metavar="MHZ", type=float, help="core clock (default: the board's, or the file's)")
     p.add_argument("--baud", metavar="N", type=int, help="UART speed (default: the board's)")

@@ -34,6 +34,7 @@ class Stage:
 class Flow(ABC):
     """Steps from a design to a bitstream, run in the order of the methods; all files go to `stage.work`."""
 
+    name = "open"  # of the toolchain
     tools: tuple[str, ...]  # needed beyond synthesis
     constraints: str  # file name of the constraints
     bitstream: str  # file name of the bitstream

@@ -21,8 +21,10 @@ from .page import OTHER, colours, page
 from .placement import path_tiles, picture, placed_tiles
 from .report import Timing, Usage, check_fit, placed, save, slowest_path, slowest_steps, table
 from .tools import Console, find, sources, version
+from .vivado import Vivado
 from .xc7 import XC7
 
+TOOLCHAINS = ("auto", "vivado", "open", "none")
 FLOWS: dict[str, type[Flow]] = {"ecp5": ECP5, "gowin": Gowin, "xc7": XC7}
 
 
@@ -42,8 +44,8 @@ PRODUCTS = (
 class Job:
     """A build request.
 
-    `name` is what the configuration is called in messages, `network` what the report says of the network that it was
-    chosen for, `force` builds what is there already.
+    `name` is what the configuration is called in messages, `toolchain` one of `TOOLCHAINS`, `network` what the report
+    says of the network that it was chosen for, `force` builds what is there already.
     """
 
     board: Board
@@ -53,12 +55,17 @@ class Job:
     seed: int
     out: Path
     route: bool
+    toolchain: str = "auto"
     force: bool = False
     network: dict[str, Any] | None = None
 
 
-def flow_of(board: Board) -> Flow:
-    """The flow of the board's part."""
+def flow_of(board: Board, toolchain: str = "auto") -> Flow:
+    """The flow of the board's part with a toolchain; `BuildError` if that is Vivado and the part is not its own."""
+    if toolchain == "vivado" and board.part.family != "xc7":
+        raise BuildError(f"--toolchain vivado builds for Artix-7 only, not for the {board.part.name} of {board.title}")
+    if board.part.family == "xc7" and (toolchain == "vivado" or (toolchain == "auto" and find("vivado"))):
+        return Vivado()
     return FLOWS[board.part.family]()
 
 
@@ -133,7 +140,9 @@ def _stage(job: Job, console: Console, work: Path) -> Stage:
 def _elaborate(job: Job, console: Console, work: Path, report: dict[str, Any]) -> dict[str, Any] | None:
     """Make the sources; returns the report of an older build of equal inputs if the output folder holds it."""
     check_bounds(job)
-    flow = flow_of(job.board)
+    flow = flow_of(job.board, job.toolchain)
+    if job.toolchain == flow.name and (missing := flow.missing()):
+        raise BuildError(f"--toolchain {flow.name} needs {', '.join(missing)}; get it from {sources(missing)}")
     with console.stage("elaborate", f"{job.name} for {job.board.title}"):
         try:
             flow.prepare(_stage(job, console, work))
@@ -155,7 +164,7 @@ def inputs(job: Job, flow: Flow, work: Path) -> str:
     missing = flow.missing()
     tools = [version(tool) for tool in ("yosys", *flow.tools) if find(tool)]
     network = json.dumps(job.network, sort_keys=True)
-    for text in (job.seed, job.route, missing, tools, job.name, network):
+    for text in (job.seed, job.route, job.toolchain, missing, tools, job.name, network):
         digest.update(f"{text}\n".encode())
     for path in sorted(work.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -175,7 +184,7 @@ def finished(folder: Path, digest: str) -> dict[str, Any] | None:
 
 def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> str:
     """Fill `report` stage by stage; returns the placement as SVG, empty if there is none."""
-    part, flow, stage = job.board.part, flow_of(job.board), _stage(job, console, work)
+    part, flow, stage = job.board.part, flow_of(job.board, job.toolchain), _stage(job, console, work)
     with console.stage("synthesise", "Yosys"):
         usage = flow.synthesise(stage)
     _keep(job, work, "top.v")
@@ -187,19 +196,21 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
     check_fit(usage, part, job.name, "needs")
     report["status"] = "synthesised"
 
+    if job.toolchain == "none" or not job.route:
+        return ""
     if missing := flow.missing():
         report["missing"] = missing
         console.say(
             f"no bitstream: {', '.join(missing)} not found\n  get them from {sources(missing)}\n"
             f"  or build {job.out / 'plan.zip'} with the vendor's tools"
         )
-    elif job.route:
-        return _route(job, flow, stage, report, blocks)
-    return ""
+        return ""
+    return _route(job, flow, stage, report, blocks)
 
 
 def _route(job: Job, flow: Flow, stage: Stage, report: dict[str, Any], blocks: Blocks) -> str:
-    with stage.console.stage("route", f"nextpnr, seed {job.seed}"):
+    report["toolchain"] = flow.name
+    with stage.console.stage("route", "Vivado" if flow.name == "vivado" else f"nextpnr, seed {job.seed}"):
         clocks = flow.route(stage)
     report["timing"] = [{**asdict(clock), "met": clock.met} for clock in clocks]
     steps = slowest_steps(stage.work / "route.json")

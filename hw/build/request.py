@@ -34,7 +34,7 @@ def request(options: argparse.Namespace, console: Console) -> Job:
         raise BuildError(f"--baud must be in 300..{config.clock_hz // 8} (an eighth of the clock), not {baud}")
     return Job(
         board=board, config=config, name=name, baud=baud, seed=options.seed, route=not options.no_route,
-        force=options.force, network=network,
+        toolchain=options.toolchain, force=options.force, network=network,
         out=options.out or Path("build", f"{board.name}-{board.variant}-{name}"),
     )
 

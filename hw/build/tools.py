@@ -26,6 +26,7 @@ EXECUTABLES = {
     "gowin_pack": ("gowin_pack",),
     "nextpnr-himbaechel-xilinx": ("nextpnr-himbaechel-xilinx",),
     "xc7frames2bit": ("xc7frames2bit",),
+    "vivado": ("vivado",),
     "patchelf": ("patchelf",),
     "openFPGALoader": ("openFPGALoader",),
 }
@@ -38,6 +39,7 @@ SOURCE = {
     "nextpnr-himbaechel-xilinx": _XC7,
     "xc7frames2bit": _XC7,
     "prjxray-database": _XC7,
+    "vivado": "AMD, and put it in PATH",
     "openFPGALoader": "Debian's package openfpgaloader",
 }
 

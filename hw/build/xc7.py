@@ -48,7 +48,7 @@ def database() -> Path | None:
 class XC7(Flow):
     """From an Amaranth platform with the Xray toolchain to a bitstream; the plan archive is Vivado's."""
 
-    tools = ("nextpnr-himbaechel-xilinx", "xc7frames2bit")
+    tools: tuple[str, ...] = ("nextpnr-himbaechel-xilinx", "xc7frames2bit")
     constraints = "top.xdc"
     bitstream = "top.bit"
     weights = WEIGHTS
