@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch import timing
@@ -14,11 +14,13 @@ from hw.drain import Drain
 from hw.feeder import Feeder
 from hw.interfaces import read_layout, status_layout, word_bits, write_layout
 from hw.issuer import Issuer
+from hw.layouts import compare_layout
 from hw.memory import Banks
 from hw.packer import Packer
 from hw.pipeline import delayed
 from hw.sequencer import Sequencer
 from hw.threshold import Comparer, Threshold
+from hw.values import ValueLane
 from hw.walk import TargetWalk
 from hw.writer import Writer
 
@@ -32,8 +34,8 @@ class Core(wiring.Component):
     -------
     i_write : words for the memories; taken every cycle, to be sent only while the core is idle and only to words that
         exist
-    i_read, o_read : requests for words of the result and activation memories and their answers, in order, five cycles
-        later; only while idle
+    i_read, o_read : requests for words of the result, activation and value memories and their answers, in order, five
+        cycles later; only while idle
     i_image : image bytes, taken while a `Pack` runs
     start : run a frame
     reset : stop, forget the frame; memories keep their contents
@@ -53,7 +55,7 @@ class Core(wiring.Component):
         config = self._config
         memories = {
             space: Banks(shape, config.channel_lanes if space == Space.ACTIVATIONS else None)
-            for space, shape in config.memories.items()
+            for space, shape in config.memories.items() if space != Space.VALUES
         }
         for space, banks in memories.items():
             m.submodules[space.name.lower()] = banks
@@ -74,6 +76,9 @@ class Core(wiring.Component):
             target=control("target", TargetWalk(config)),
         )
         m.submodules.array = array = Array(config)
+        units.values = [ValueLane(config) for _ in range(config.pixel_lanes)]
+        for k, lane in enumerate(units.values):
+            m.submodules[f"values{k}"] = lane
         m.d.comb += [sequencer.start.eq(self.start), self.status.eq(sequencer.status)]
         wiring.connect(m, wiring.flipped(self.i_image), units.packer.i)
         self._sequence(m, units)
@@ -93,8 +98,10 @@ class Core(wiring.Component):
             issuer.begin.eq(sequencer.begin), issuer.period.eq(sequencer.period),
             sequencer.issuing.eq(issuer.active), sequencer.group.eq(issuer.group),
             u.drain.conv.eq(sequencer.conv), u.drain.begin.eq(sequencer.prepare), u.drain.step.eq(feeder.step),
-            u.comparer.conv.eq(sequencer.conv), u.comparer.begin.eq(sequencer.prepare),
-            writer.conv.eq(sequencer.conv), writer.walk.eq(sequencer.walk), writer.code.eq(sequencer.code),
+            u.comparer.conv.eq(sequencer.conv), u.comparer.values.eq(sequencer.values),
+            u.comparer.begin.eq(sequencer.prepare),
+            writer.conv.eq(sequencer.conv), writer.values.eq(sequencer.values),
+            writer.walk.eq(sequencer.walk), writer.code.eq(sequencer.code),
             writer.begin.eq(sequencer.prepare), writer.restart.eq(self.start), writer.done.eq(u.comparer.compare.done),
             sequencer.group_done.eq(writer.group_done),
             u.packer.pack.eq(sequencer.pack), u.packer.begin.eq(sequencer.pack_begin),
@@ -126,16 +133,21 @@ class Core(wiring.Component):
         ended = delayed(m, Cat(finished, drain.place.row_end), timing.COMBINE + config.N - 1, "ended")
         m.d.comb += [comparer.finished.eq(ended[0]), comparer.row_end.eq(ended[1])]
 
-        compare = comparer.compare
+        command = Cat(comparer.compare, comparer.access)
         heads = [Signal(config.sum_bits, name=f"head{k}") for k in range(config.pixel_lanes)]
         for k in range(config.pixel_lanes):
-            sums = []
+            compare = data.View(compare_layout(config), command[: len(comparer.compare.as_value())])
+            lane, sums = u.values[k], []
+            m.d.comb += [
+                lane.values.eq(u.sequencer.values), lane.access.eq(command[len(comparer.compare.as_value()) :]),
+            ]
             for chain in range(config.chains):
                 m.submodules[f"threshold{k}_{chain}"] = threshold = Threshold(config)
                 low = chain * config.chain_channels
                 m.d.comb += [
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
-                    threshold.threshold.eq(compare.thresholds[chain]),
+                    threshold.threshold.eq(compare.thresholds[chain]), threshold.addend.eq(lane.addends[chain]),
+                    lane.sums[chain].eq(threshold.sum),
                     threshold.pop.eq(writer.pop & (writer.pop_lane == k) & (writer.pop_chain == chain)),
                 ]
                 m.d.comb += [
@@ -144,7 +156,7 @@ class Core(wiring.Component):
             # Two steps from all units to one sum: their multiplexers are far apart.
             m.d.sync += heads[k].eq(Choice(sums)[writer.pop_chain])
             if k < config.pixel_lanes - 1:
-                compare = delayed(m, compare, config.N, f"compare{k}")
+                command = delayed(m, command, config.N, f"command{k}")
         m.d.sync += writer.head.eq(Choice(heads)[delayed(m, writer.pop_lane, 1, "pop_lane")])
 
     def _stores(self, m, u, memories):
@@ -181,7 +193,7 @@ class Core(wiring.Component):
 
     def _host(self, m, u, memories):
         """Reads of the host: the feeder reads the activation memory for it while the core is idle."""
-        request, feeder = self.i_read.payload, u.feeder
+        request, write, feeder = self.i_read.payload, self.i_write.payload, u.feeder
         activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
         for address, feeder_address in zip(activations.read_address, feeder.read_address, strict=True):
             m.d.comb += address.eq(feeder_address)
@@ -195,8 +207,20 @@ class Core(wiring.Component):
         m.d.sync += [later.eq(earlier) for earlier, later in zip(under_way, under_way[1:], strict=False)]
         with m.If(taken):
             m.d.sync += [space.eq(request.space), bank.eq(request.bank), results.read_address[0].eq(request.address)]
+            m.d.sync += [lane.probe.eq(request.address) for lane in u.values]
         word = Signal(len(self.o_read.payload))
-        m.d.sync += word.eq(Mux(space == Space.RESULTS, results.read_data[0], Choice(feeder.probed)[bank]))
+        with m.Switch(space):
+            with m.Case(Space.RESULTS):
+                m.d.sync += word.eq(results.read_data[0])
+            with m.Case(Space.VALUES):
+                m.d.sync += word.eq(Choice([lane.word for lane in u.values])[bank])
+            with m.Default():
+                m.d.sync += word.eq(Choice(feeder.probed)[bank])
+        for k, lane in enumerate(u.values):
+            m.d.comb += [
+                lane.idle.eq(~self.status.busy), lane.host.address.eq(write.address), lane.host.data.eq(write.data),
+                lane.host.enable.eq(self.i_write.valid & (write.space == Space.VALUES) & (write.bank == k)),
+            ]
         with m.If(under_way[-1]):
             m.d.sync += [self.o_read.valid.eq(1), self.o_read.payload.eq(word)]
         with m.If(self.o_read.valid & self.o_read.ready):

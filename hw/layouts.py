@@ -62,13 +62,19 @@ def drain_layout(config: Config) -> data.StructLayout:
 def compare_layout(config: Config) -> data.StructLayout:
     """What travels along the pixel lanes to the threshold units.
 
-    `load` takes over the sums that are complete, `compare` counts one threshold of the channel at the head, `next`
-    with it ends the channel, `done` publishes the levels.
+    `load` takes over the sums that are complete. `advance` adds the value at hand to the sum at the head, and a cycle
+    later `take` makes it the one that is compared, plus the threshold word if `bias`. `compare` counts one threshold,
+    `next` with it ends the channel, `done` publishes the levels.
     """
     return data.StructLayout({
-        "load": 1, "compare": 1, "next": 1, "done": 1,
+        "load": 1, "advance": 1, "take": 1, "bias": 1, "compare": 1, "next": 1, "done": 1,
         "thresholds": data.ArrayLayout(signed(config.sum_bits), config.chains),
     })
+
+
+def access_layout(config: Config) -> data.StructLayout:
+    """What travels along the pixel lanes to the value memories: the word at `address`, used if `valid`."""
+    return data.StructLayout({"valid": 1, "address": range(config.value_depth)})
 
 
 CODE_BITS = 64  # one half of the code table

@@ -1,12 +1,12 @@
 """The sequencer: fetches and checks instructions, keeps the set-up registers, runs `Conv` and `Pack`."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch import timing
 from hw.arch.config import INSTRUCTION_BITS, Config
-from hw.arch.isa import OPCODE_WIDTH, OPCODES, Code, Conv, Fault, Pack, Source, Target, Walk, ceilings
+from hw.arch.isa import OPCODE_WIDTH, OPCODES, Code, Conv, End, Fault, Pack, Source, Target, Values, Walk, ceilings
 from hw.arch.packed import Packed, fields_of, used_bits
 from hw.interfaces import status_layout
 from hw.layouts import CODE_BITS, code_layout, layout_of
@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
     -------
     start : run a frame; ignored while busy
     address, word : the program memory
-    source, walk, target, code, conv, pack : set-up registers
+    source, walk, target, code, values, conv, pack : set-up registers
     prepare : the layer in `conv` is about to start; `lanes_ready` answers
     begin, issuing, group, group_done : the issuer starts, is at work, issued the last word of a pixel group; the writer
         wrote one
@@ -52,7 +52,8 @@ class Sequencer(wiring.Component):
         super().__init__({
             "start": In(1), "address": Out(range(config.program_depth)), "word": In(INSTRUCTION_BITS),
             "source": Out(layout_of(Source)), "walk": Out(layout_of(Walk)), "target": Out(layout_of(Target)),
-            "code": Out(code_layout()), "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)),
+            "code": Out(code_layout()), "values": Out(layout_of(Values)),
+            "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)),
             "prepare": Out(1), "lanes_ready": In(1),
             "begin": Out(1), "issuing": In(1), "group": In(1), "group_done": In(1),
             "pack_begin": Out(1), "pack_done": In(1), "period": Out(16), "unit_fault": In(1), "flush": Out(1),
@@ -82,7 +83,7 @@ class Sequencer(wiring.Component):
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [counter.eq(0), present.eq(0), groups.eq(0)]
+                m.d.sync += [counter.eq(0), present.eq(0), groups.eq(0), self.values.eq(0)]
                 with m.If(self.start):
                     m.d.sync += [status.busy.eq(1), status.cycles.eq(0), status.fault.eq(0), status.fault_address.eq(0)]
                     m.next = "Fetch"
@@ -130,7 +131,8 @@ class Sequencer(wiring.Component):
     def _decode(self, m, word, decodes, present, illegal):
         """Store a set-up instruction, or start what the instruction asks for."""
         status, operands = self.status, word[OPCODE_WIDTH:]
-        registers = {Source: self.source, Walk: self.walk, Target: self.target, Conv: self.conv, Pack: self.pack}
+        registers = {Source: self.source, Walk: self.walk, Target: self.target, Values: self.values, Conv: self.conv,
+                     Pack: self.pack}
         view = data.View(layout_of(Conv), operands[: used_bits(Conv)])
         to_run = {cls: present.bit_select(n, 1) for n, cls in enumerate(SETUPS)}
         written = to_run[Target] & present[-2:].all()
@@ -162,7 +164,7 @@ class Sequencer(wiring.Component):
                             m.next = "Prepare"
                         elif cls is Pack:
                             m.next = "Begin pack"
-                        else:
+                        elif cls is End:
                             m.d.sync += [status.busy.eq(0), status.frames.eq(status.frames + 1)]
                             m.next = "Idle"
             with m.Default():
@@ -170,13 +172,15 @@ class Sequencer(wiring.Component):
 
     def _period(self, m):
         """`hw.arch.timing.group_period`, as a maximum over two cycles."""
-        config, conv = self._config, self.conv
-        encode, write = Signal(16), Signal(16)
+        config, conv, values = self._config, self.conv, self.values
+        compare, write, emits = Signal(16), Signal(16), Signal()
+        residual = values.keep | (values.add & (conv.levels != 0))
+        writes = Array(timing.write_period(config, steps) for steps in range(1 << len(conv.target_groups)))
         m.d.sync += [
-            encode.eq(conv.levels * config.chain_channels),
-            write.eq(Mux(config.pixel_lanes * conv.target_groups > timing.lane_skew(config) + conv.target_groups,
-                         config.pixel_lanes * conv.target_groups, timing.lane_skew(config) + conv.target_groups)),
+            compare.eq(conv.levels * config.chain_channels + Mux(residual, config.chain_channels + 2, 0)),
+            write.eq(Mux(conv.levels == 0, 0, writes[conv.target_groups])),
+            emits.eq((conv.levels == 0) & ~values.keep),
         ]
         least, emit = timing.least_period(config), timing.emit_period(config)
-        longer = Mux(encode > write, encode, write)
-        m.d.sync += self.period.eq(Mux(conv.levels == 0, emit, Mux(longer > least, longer, least)))
+        longer = Mux(compare > write, compare, write)
+        m.d.sync += self.period.eq(Mux(emits, emit, Mux(longer > least, longer, least)))

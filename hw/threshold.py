@@ -1,13 +1,13 @@
-"""Thresholds: finished sums become levels, level = #{t : O >= T[t]}, one threshold per cycle and unit."""
+"""Thresholds: finished sums become levels, level = #{t : X >= T[t]}, one threshold per cycle and unit."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config, Space
-from hw.arch.isa import Conv
+from hw.arch.isa import Conv, Values
 from hw.combine import final_layout
-from hw.layouts import compare_layout, layout_of
+from hw.layouts import access_layout, compare_layout, layout_of
 
 LEVEL_BITS = 4
 
@@ -18,18 +18,21 @@ class Threshold(wiring.Component):
     Members
     -------
     final : sums in channel order, all channels between two `compare.load`
-    compare, threshold : commands, and the threshold of the channel at the head
+    compare, threshold : commands, and the threshold or bias of the channel taken
+    addend : what is added to the sum at the head, in the cycle of `compare.advance`
+    sum : the sum that is compared, from the cycle after `compare.take` until the next one
     levels : of the chain's channels, from the cycle after `compare.done` until the next one
     head : the oldest sum loaded; `pop` moves to the next
     """
 
     def __init__(self, config: Config):
         self._channels = config.chain_channels
+        number = signed(config.sum_bits)
         super().__init__({
             "final": In(final_layout(config)), "compare": In(compare_layout(config)),
-            "threshold": In(signed(config.sum_bits)),
+            "threshold": In(number), "addend": In(number), "sum": Out(number),
             "levels": Out(data.ArrayLayout(LEVEL_BITS, config.chain_channels)),
-            "head": Out(signed(config.sum_bits)), "pop": In(1),
+            "head": Out(number), "pop": In(1),
         })
 
     def elaborate(self, platform):
@@ -42,14 +45,21 @@ class Threshold(wiring.Component):
         heads = []
         for side in range(2):
             cells = [Signal.like(self.head, name=f"sum{side}_{n}") for n in range(self._channels)]
-            with m.If(Mux(filling == side, self.final.valid, self.compare.next | self.pop)):
+            with m.If(Mux(filling == side, self.final.valid, self.compare.advance | self.pop)):
                 m.d.sync += [later.eq(cell) for later, cell in zip(cells, [*cells[1:], self.final.value], strict=True)]
             heads.append(cells[0])
         m.d.comb += self.head.eq(Mux(filling, heads[0], heads[1]))
 
+        # Value, then bias.
+        valued = Signal.like(self.head)
+        with m.If(self.compare.advance):
+            m.d.sync += valued.eq(self.head + self.addend)
+        with m.If(self.compare.take):
+            m.d.sync += self.sum.eq(valued + Mux(self.compare.bias, self.threshold, 0))
+
         level, counted = Signal(LEVEL_BITS), Signal(LEVEL_BITS)
         collected = Signal(LEVEL_BITS * self._channels)
-        m.d.comb += counted.eq(level + (self.head >= self.threshold))
+        m.d.comb += counted.eq(level + (self.sum >= self.threshold))
         with m.If(self.compare.compare):
             m.d.sync += level.eq(Mux(self.compare.next, 0, counted))
         with m.Elif(self.compare.load):  # a fault may have ended the last frame amid a channel
@@ -62,71 +72,99 @@ class Threshold(wiring.Component):
 
 
 class Comparer(wiring.Component):
-    """Issue the compare commands of pixel lane 0 with their thresholds.
+    """Issue the compare commands of pixel lane 0 with their thresholds, and where its values are.
 
     Members
     -------
-    conv, begin : the layer, and its start
+    conv, values, begin : the layer, and its start
     finished : the last sum of a pixel group reaches pixel lane 0
     row_end : with it, the group is the last of its row group
     address, words : the threshold memories, all banks at one address
-    compare : `load` two cycles after `finished`, one `compare` per cycle from then on, `done` in the cycle after the
-        last of them
-    fault : a threshold outside the memory was asked for
+    compare : `load` with `finished`; one threshold word per cycle from `hw.arch.timing.COMPARE` cycles after `finished`
+        on, one cycle later if they hold biases; `done` in the cycle after the last of them
+    access : a channel's value, two cycles before `compare.advance`
+    fault : a threshold or value outside its memory was asked for; the value is neither added nor kept
 
-    `finished` must come at least chain channels * levels cycles apart.
+    `finished` must come at least `hw.arch.timing.compare_period` and the channels of a chain apart.
     """
 
     def __init__(self, config: Config):
         self._config = config
         memory = config.memories[Space.THRESHOLDS]
         super().__init__({
-            "conv": In(layout_of(Conv)), "begin": In(1), "finished": In(1), "row_end": In(1),
+            "conv": In(layout_of(Conv)), "values": In(layout_of(Values)), "begin": In(1),
+            "finished": In(1), "row_end": In(1),
             "address": Out(range(memory.depth)), "words": In(data.ArrayLayout(memory.bits, memory.banks)),
-            "compare": Out(compare_layout(config)), "fault": Out(1),
+            "compare": Out(compare_layout(config)), "access": Out(access_layout(config)), "fault": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        config, levels = self._config, self.conv.levels
+        config, levels, values = self._config, self.conv.levels, self.values
+        residual = Signal()
+        count = Signal(LEVEL_BITS + 1)  # threshold words per channel, 0: sums are emitted
+        valued = values.keep | (values.add & (levels != 0))
+        m.d.sync += [residual.eq(valued), count.eq(levels + valued)]
         base = Signal(17)
         pointer = Signal(17)
+        place = Signal(17)
         running = Signal()
         row_end = Signal()
-        channel = Signal(range(config.chain_channels))
-        level = Signal(LEVEL_BITS)
-        read = Signal(data.StructLayout({"compare": 1, "next": 1, "done": 1}))
-        done = Signal()
-
         started = Signal()
-        m.d.sync += [started.eq(self.finished), done.eq(self.finished & (levels == 0))]
-        with m.If(running):
-            m.d.sync += [pointer.eq(pointer + 1), level.eq(level + 1)]
-            with m.If(level == levels - 1):
-                m.d.sync += [level.eq(0), channel.eq(channel + 1)]
-                with m.If(channel == config.chain_channels - 1):
-                    m.d.sync += [running.eq(0), done.eq(1), pointer.eq(base)]
-                    with m.If(row_end):
-                        m.d.sync += base.eq(pointer + 1)
-        with m.If(self.finished):
-            m.d.sync += [running.eq(levels != 0), row_end.eq(self.row_end), channel.eq(0), level.eq(0)]
-            # A row group's thresholds serve all its pixel groups.
-            with m.If(running):
-                m.d.sync += pointer.eq(Mux(row_end, pointer + 1, base))
-            with m.Else():
-                m.d.sync += pointer.eq(base)
-        with m.If(self.begin):
-            m.d.sync += [base.eq(self.conv.thresholds), running.eq(0)]
-        m.d.comb += [self.address.eq(pointer), self.fault.eq(running & (pointer >= config.threshold_depth))]
+        start = Signal()
+        channel = Signal(range(config.chain_channels))
+        word = Signal(LEVEL_BITS + 1)
+        last_word = Signal()
+        last_channel = Signal()
+        m.d.comb += [
+            last_word.eq(running & (word == count - 1)), last_channel.eq(channel == config.chain_channels - 1),
+            start.eq(Mux(residual, started, self.finished)),
+        ]
+        m.d.sync += started.eq(self.finished)
 
-        m.d.sync += [
-            read.compare.eq(running), read.next.eq(running & (level == levels - 1)),
-            read.done.eq(done),
+        # A row group's thresholds serve all its pixel groups.
+        with m.If(running):
+            m.d.sync += [pointer.eq(pointer + 1), word.eq(word + 1)]
+        with m.If(last_word):
+            m.d.sync += [word.eq(0), channel.eq(channel + 1)]
+            with m.If(last_channel):
+                m.d.sync += [running.eq(0), pointer.eq(base)]
+                with m.If(row_end):
+                    m.d.sync += [base.eq(pointer + 1), pointer.eq(pointer + 1)]
+        with m.If(start):
+            m.d.sync += [running.eq(count != 0), channel.eq(0), word.eq(0)]
+        with m.If(self.finished):
+            m.d.sync += row_end.eq(self.row_end)
+
+        # Values are one cycle ahead of the thresholds.
+        ahead, inside = Signal(), place < config.value_depth
+        m.d.comb += [
+            ahead.eq(Mux(start, count != 0, last_word & ~last_channel)),
+            self.access.valid.eq(ahead & residual & inside), self.access.address.eq(place), self.address.eq(pointer),
+            self.fault.eq((running & (pointer >= config.threshold_depth)) | (ahead & residual & ~inside)),
         ]
-        m.d.sync += [
-            self.compare.load.eq(started), self.compare.compare.eq(read.compare), self.compare.next.eq(read.next),
-            self.compare.done.eq(read.done),
-        ]
-        for chain in range(config.chains):
-            m.d.sync += self.compare.thresholds[chain].eq(self.words[chain])
+        m.d.sync += place.eq(place + (ahead & residual))
+        with m.If(self.begin):
+            m.d.sync += [base.eq(self.conv.thresholds), pointer.eq(self.conv.thresholds), place.eq(values.base)]
+            m.d.sync += running.eq(0)
+        self._command(m, running, last_word, last_word & last_channel, ahead, residual)
         return m
+
+    def _command(self, m, running, last_word, last, ahead, residual):
+        """Commands meet the thresholds behind the memory."""
+        compare, finished = self.compare, self.finished
+        first = Signal()
+        second = Signal()
+        bias = Signal()
+        read = Signal(data.StructLayout({"compare": 1, "next": 1, "done": 1, "ended": 1}))
+        m.d.sync += [first.eq(ahead), second.eq(first)]
+        m.d.comb += [bias.eq(residual & first)]
+        m.d.sync += [
+            read.compare.eq(running & ~bias), read.next.eq(last_word & ~bias),
+            read.ended.eq(last | (finished & ~residual & (self.conv.levels == 0))), read.done.eq(read.ended),
+            compare.take.eq(compare.advance), compare.bias.eq(residual), compare.compare.eq(read.compare),
+            compare.next.eq(read.next), compare.done.eq(read.done),
+        ]
+        m.d.comb += [compare.load.eq(finished), compare.advance.eq(Mux(residual, second, first))]
+        for chain, word in enumerate(self.words):
+            m.d.sync += compare.thresholds[chain].eq(word)

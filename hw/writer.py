@@ -5,8 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arch import timing
 from hw.arch.config import Config, Space
-from hw.arch.isa import Conv, Walk
+from hw.arch.isa import Conv, Values, Walk
 from hw.layouts import code_layout, layout_of
 from hw.pipeline import delayed
 from hw.threshold import LEVEL_BITS
@@ -61,8 +62,8 @@ class Writer(wiring.Component):
 
     Members
     -------
-    conv, walk, code, begin : the layer, and its start
-    done : levels (or sums, when conv.levels = 0) of a group are ready in pixel lane 0, in lane k k*N cycles later
+    conv, values, walk, code, begin : the layer, and its start
+    done : levels (or sums, or nothing) of a group are ready in pixel lane 0, in lane k k*N cycles later
     levels[k], head, pop : pixel lane k's levels; the sum at the head of `pop_lane`, `pop_chain`, `HEAD` cycles later;
         take it
     walk_step, walk_begin : commands to the `TargetWalk`; its bank and address follow two cycles later
@@ -72,14 +73,14 @@ class Writer(wiring.Component):
     group_done : everything of a group is written
     fault : a write outside a memory was asked for; it is not done
 
-    A group takes pixel_lanes * (target_groups or channel_lanes) cycles from (pixel_lanes - 1) * N cycles after `done`.
+    A pixel takes `hw.arch.timing.write_steps`, the first one `write_wait` more; a group ends with its last pixel.
     """
 
     def __init__(self, config: Config):
         self._config = config
         lane_levels = data.ArrayLayout(LEVEL_BITS, config.channel_lanes)
         super().__init__({
-            "conv": In(layout_of(Conv)), "walk": In(layout_of(Walk)),
+            "conv": In(layout_of(Conv)), "values": In(layout_of(Values)), "walk": In(layout_of(Walk)),
             "code": In(code_layout()), "begin": In(1), "restart": In(1),
             "done": In(1), "levels": In(data.ArrayLayout(lane_levels, config.pixel_lanes)),
             "head": In(config.sum_bits), "pop": Out(1), "pop_lane": Out(range(max(2, config.pixel_lanes))),
@@ -94,21 +95,24 @@ class Writer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, conv = self._config, self.conv
-        emit = conv.levels == 0
+        emit = (conv.levels == 0) & ~self.values.keep
+        silent = (conv.levels == 0) & self.values.keep  # values only: nothing to do but to say when they are kept
+        kept = delayed(m, self.done & silent, timing.lane_skew(config), "kept")
 
-        # Wait for the last lane, then step through lanes and plane groups (or channels).
-        ready, active = delayed(m, self.done, (config.pixel_lanes - 1) * config.N, "done"), Signal()
+        # Step through lanes and plane groups (or channels), a little later if that would overtake the lanes.
+        steps = Mux(emit, config.channel_lanes, conv.target_groups)
+        ready, active = self._wait(m, self.done & ~silent, steps), Signal()
         lane, step = Signal(range(max(2, config.pixel_lanes))), Signal(range(max(16, config.channel_lanes)))
-        last_step, last_lane, valid = Signal(), Signal(), Signal()
-        pixel, offset = Signal(21), Signal(12)  # `offset` is step * channel_words
+        last_step, last_pixel, last_lane = Signal(), Signal(), Signal()
+        left, offset = Signal(20), Signal(12)  # pixels after this one; step * channel_words
         m.d.comb += [
-            last_step.eq(step == Mux(emit, config.channel_lanes, conv.target_groups) - 1),
-            last_lane.eq(lane == config.pixel_lanes - 1), valid.eq(active & (pixel < self.walk.pixels)),
+            last_step.eq(step == steps - 1),
+            last_pixel.eq(left == 0), last_lane.eq((lane == config.pixel_lanes - 1) | last_pixel),
         ]
         with m.If(active):
             m.d.sync += [step.eq(step + 1), offset.eq(offset + self.channel_words)]
             with m.If(last_step):
-                m.d.sync += [step.eq(0), offset.eq(0), lane.eq(lane + 1), pixel.eq(pixel + 1)]
+                m.d.sync += [step.eq(0), offset.eq(0), lane.eq(lane + 1), left.eq(left - 1)]
                 with m.If(last_lane):
                     m.d.sync += [lane.eq(0), active.eq(0)]
         with m.If(ready):
@@ -118,20 +122,34 @@ class Writer(wiring.Component):
         group_end, row_end = Signal(), Signal()
         part, word, rows = Signal(range(max(2, config.slices))), Signal(8), Signal(12)
         m.d.comb += [
-            group_end.eq(active & last_step & last_lane), row_end.eq(group_end & (pixel + 1 >= self.walk.pixels)),
+            group_end.eq(active & last_step & last_lane), row_end.eq(group_end & last_pixel),
             self.walk_step.eq(active & last_step), self.walk_begin.eq(self.begin | row_end),
         ]
         with m.If(row_end):
-            m.d.sync += [pixel.eq(0), rows.eq(rows + 1), part.eq(part + 1)]
+            m.d.sync += [left.eq(self.walk.pixels - 1), rows.eq(rows + 1), part.eq(part + 1)]
             with m.If(part == config.slices - 1):
                 m.d.sync += [part.eq(0), word.eq(word + 1)]
         with m.If(self.begin):
-            m.d.sync += [pixel.eq(0), rows.eq(0), part.eq(0), word.eq(0)]
-        self._encode(m, valid & ~emit, lane, step, offset + word, part, rows)
-        self._emit(m, valid & emit, lane, step)
-        ended = [group_end, *(Signal(name=f"ended{n}") for n in range(2)), self.group_done]
+            m.d.sync += [left.eq(self.walk.pixels - 1), rows.eq(0), part.eq(0), word.eq(0)]
+        self._encode(m, active & ~emit, lane, step, offset + word, part, rows)
+        self._emit(m, active & emit, lane, step)
+        ended = [group_end | kept, *(Signal(name=f"ended{n}") for n in range(2)), self.group_done]
         m.d.sync += [later.eq(earlier) for earlier, later in zip(ended, ended[1:], strict=False)]
         return m
+
+    def _wait(self, m, done, steps):
+        """`done`, `hw.arch.timing.write_wait` cycles later."""
+        waits = [timing.write_wait(self._config, n) for n in range(max(16, self._config.channel_lanes + 1))]
+        if not waits[1]:
+            return done
+        wait, waiting, count = Signal(range(waits[0] + 1)), Signal(), Signal(range(waits[0] + 1))
+        m.d.comb += wait.eq(Array(waits)[steps])
+        m.d.sync += count.eq(count - waiting)
+        with m.If(waiting & (count == 0)):
+            m.d.sync += waiting.eq(0)
+        with m.If(done & (wait != 0)):
+            m.d.sync += [waiting.eq(1), count.eq(wait - 1)]
+        return Mux(wait == 0, done, waiting & (count == 0))
 
     def _encode(self, m, valid, lane, step, offset, part, rows):
         """Two cycles of encoding while the address follows; then the store."""

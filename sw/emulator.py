@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hw.arch import isa, timing
-from hw.arch.config import IMAGE_PLANES, Config, Space
-from hw.arch.isa import Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Walk, decode
+from hw.arch.config import IMAGE_PLANES, VALUE_BITS, Config, Space
+from hw.arch.isa import Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Values, Walk, decode
 from hw.arch.packed import FieldError, Packed, used_bits
 
 
@@ -33,8 +33,9 @@ class Machine:
         # Bits are kept unpacked, one per byte: the arithmetic below is matrix products of +-1.
         self._bits: dict[Space, np.ndarray] = {
             space: np.zeros((memory.banks, memory.depth, memory.bits), np.uint8)
-            for space, memory in config.memories.items() if space not in (Space.PROGRAM, Space.RESULTS)
+            for space, memory in config.memories.items() if space not in (Space.PROGRAM, Space.RESULTS, Space.VALUES)
         }
+        self._values = np.zeros((config.pixel_lanes, config.value_depth, config.chains), "<i2")
         self._program = [0] * config.program_depth
         self._results = [0] * config.result_depth
         self.cycles = 0
@@ -62,6 +63,9 @@ class Machine:
             return
         size = memory.bytes_per_word
         raw = np.frombuffer(b"".join(int(w).to_bytes(size, "little") for w in words), np.uint8).reshape(-1, size)
+        if space == Space.VALUES:
+            self._values[bank, address : address + len(words)] = raw.view("<i2")
+            return
         bits = np.unpackbits(raw, axis=1, bitorder="little")[:, : memory.bits]
         self._bits[space][bank, address : address + len(words)] = bits
 
@@ -69,6 +73,8 @@ class Machine:
         """Consecutive words of one bank."""
         if space in (Space.PROGRAM, Space.RESULTS):
             return (self._program if space == Space.PROGRAM else self._results)[address : address + count]
+        if space == Space.VALUES:
+            return [int.from_bytes(word.tobytes(), "little") for word in self._values[bank, address : address + count]]
         packed = np.packbits(self._bits[space][bank, address : address + count], axis=1, bitorder="little")
         return [int.from_bytes(word.tobytes(), "little") for word in packed]
 
@@ -81,7 +87,7 @@ class Machine:
         if not self.busy:
             self.busy, self.fault, self.fault_address = True, Fault.NONE, 0
             self._pc = self._written = self.cycles = 0
-            self._registers.clear()
+            self._registers = {Values: isa.NO_VALUES}
         try:
             while self.busy and self._step():
                 pass
@@ -103,8 +109,8 @@ class Machine:
                 self.cycles += timing.pack_cycles(self.config, instruction)
             case Conv():
                 self._conv(instruction)
-                walk, source = self._register(Walk), self._register(Source)
-                self.cycles += timing.conv_cycles(self.config, instruction, walk, source)
+                walk, source, values = self._register(Walk), self._register(Source), self._register(Values)
+                self.cycles += timing.conv_cycles(self.config, instruction, walk, source, values)
             case End():
                 self.busy = False
                 self.frames += 1
@@ -248,6 +254,7 @@ class Machine:
         config = self.config
         walk: Walk = self._register(Walk)
         source: Source = self._register(Source)
+        values: Values = self._register(Values)
         if conv.levels:
             for needed in (Target, (Code, 0), (Code, 1)):
                 self._register(needed)
@@ -257,16 +264,42 @@ class Machine:
             sums = self._sums(conv, walk, source, 0, group)
             for position in range(1, walk.positions):
                 sums = np.maximum(sums, self._sums(conv, walk, source, position, group))
-            if conv.levels == 0:
+            if conv.emits(values):
                 self._emit(sums)
                 continue
-            count = config.chain_channels * conv.levels
+            count = config.chain_channels * conv.compared(values)
             block = self._block(Space.THRESHOLDS, conv.thresholds + group * count, count)
-            thresholds = _signed(block).reshape(config.channel_lanes, conv.levels)
+            thresholds = _signed(block).reshape(config.channel_lanes, conv.compared(values))
+            if conv.residual(values):
+                sums = self._add_and_keep(sums + thresholds[:, 0], values, group)
+                thresholds = thresholds[:, 1:]
+            if not conv.levels:
+                continue
             levels = (sums[:, :, None] >= thresholds).sum(axis=2)
             if group == conv.row_groups - 1:
                 levels[:, conv.last_channels :] = -1  # lanes not in use store zeros
             self._encode(levels, conv, group)
+
+    def _add_and_keep(self, sums: np.ndarray, values: Values, group: int) -> np.ndarray:
+        """X of one row group [pixels, channel lanes] from P + bias; its values are added and kept."""
+        config, pixels = self.config, len(sums)
+        groups = -(-pixels // config.pixel_lanes)
+        first, count = values.base + group * groups * config.chain_channels, groups * config.chain_channels
+        if first + count > config.value_depth:
+            raise _Fault(Fault.ADDRESS)
+        words = self._values[:, first : first + count]
+        shape = (groups, config.pixel_lanes, config.channel_lanes)
+        lanes = words.reshape(config.pixel_lanes, groups, config.chain_channels, config.chains).transpose(1, 0, 3, 2)
+        kept = lanes.reshape(shape).astype(np.int64)
+        if values.add:
+            sums = sums + (kept.reshape(-1, config.channel_lanes)[:pixels] << values.shift)
+        if values.keep:
+            top = (1 << VALUE_BITS - 1) - 1
+            new = np.clip(sums >> values.shift, 0 if values.rectify else -top - 1, top)
+            kept.reshape(-1, config.channel_lanes)[:pixels] = new
+            order = (groups, config.pixel_lanes, config.chains, config.chain_channels)
+            words[:] = kept.reshape(order).transpose(1, 0, 3, 2).reshape(words.shape)
+        return sums
 
     def _emit(self, sums: np.ndarray) -> None:
         words = (sums & ((1 << self.config.sum_bits) - 1)).reshape(-1).tolist()

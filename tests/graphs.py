@@ -27,8 +27,10 @@ def random_conv(
     if levels:
         thresholds = np.sort(rng.normal(0, spread, (co, levels)).astype(np.int64), axis=1)
         code = rng.integers(0, 2, (levels + 1, out_planes)).astype(np.uint8)
-    if not levels or options.get("add") or options.get("keep"):
+    if not levels:
         bias = rng.integers(-1000, 1000, co)
+    elif options.get("keep") or options.get("add"):
+        bias = np.rint(rng.normal(0, rng.choice((1, 1, 100)) * spread, co)).astype(np.int64)  # some values saturate
     options = {"pad": Padding.LOW if image else Padding.SKIP} | options
     return Conv(
         name=name, source=source, weights=rng.integers(0, 2, (m, co, ci, *size)).astype(np.uint8),

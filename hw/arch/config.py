@@ -28,6 +28,7 @@ class Space(IntEnum):
     THRESHOLDS = 4
     ACTIVATIONS = 5
     RESULTS = 6
+    VALUES = 7
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Config:
     coefficient_depth: int = _u(2, 65536, "coefficient words (N each) per chain", 256)
     threshold_depth: int = _u(2, 65536, "thresholds per chain", 512)
     program_depth: int = _u(2, 4096, "instructions", 64)
+    value_depth: int = _u(2, 65536, "words of residual values per pixel lane, one value per chain each", 256)
     result_depth: int = _u(2, 65536, "integer results of one frame", 256)
     image_depth: int = _u(2, 65536, "bytes of the image line buffer", 2048)
     accumulator_bits: int = _u(4, 24, "bits of a popcount accumulator", 14)
@@ -156,6 +158,7 @@ class Config:
             Space.THRESHOLDS: Memory(self.chains, self.threshold_depth, self.sum_bits),
             Space.ACTIVATIONS: Memory(self.pixel_lanes, self.activation_depth, self.N * self.word),
             Space.RESULTS: Memory(1, self.result_depth, self.sum_bits),
+            Space.VALUES: Memory(self.pixel_lanes, self.value_depth, self.chains * VALUE_BITS),
         }
 
     def to_json(self) -> str:
@@ -193,10 +196,11 @@ PRESETS: dict[str, Config] = {
         row_lanes=8, column_lanes=1, word=16, chain=8, weight_depth=1024, activation_depth=2048, threshold_depth=512,
     ),
     # The smallest machines that have every feature; tests run on them.
-    "tiny": Config(row_lanes=4, column_lanes=2, word=16, chain=2, weight_depth=1024, activation_depth=1024),
+    "tiny": Config(row_lanes=4, column_lanes=2, word=16, chain=2, weight_depth=1024, activation_depth=1024,
+                   value_depth=1024),
     "tiny-2x2": Config(
         M=2, N=2, row_lanes=8, column_lanes=4, word=16, chain=4, weight_depth=512, activation_depth=512,
-        coefficient_bits=13,
+        coefficient_bits=13, value_depth=1024,
     ),
     # 1,024 MAC/cycle: the virtual board, and FPGAs of 12k LUT4 and more.
     "small": Config(row_lanes=8, column_lanes=4, word=32, chain=4),
@@ -205,12 +209,12 @@ PRESETS: dict[str, Config] = {
     # 4,096 MAC/cycle: Artix-7 35T class.
     "medium": Config(
         row_lanes=16, column_lanes=4, word=64, chain=8, weight_depth=1024, activation_depth=1024,
-        threshold_depth=1024, coefficient_depth=512, clock_hz=100_000_000,
+        threshold_depth=1024, coefficient_depth=512, value_depth=2048, clock_hz=100_000_000,
     ),
     # 16,384 MAC/cycle: Artix-7 100T class.
     "large": Config(
         row_lanes=32, column_lanes=8, word=64, chain=8, weight_depth=1024, activation_depth=1024,
-        threshold_depth=1024, coefficient_depth=512, clock_hz=100_000_000,
+        threshold_depth=1024, coefficient_depth=512, value_depth=512, clock_hz=100_000_000,
     ),
 }
 

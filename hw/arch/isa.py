@@ -1,9 +1,9 @@
 """The instruction set: what the sequencer executes, one frozen dataclass per instruction.
 
-A layer is described by four instructions that set up one block each (`Source`, `Walk`, `Target`, `Code`) and
-then `Conv`, which runs it. A set-up instruction holds until the next one of its kind. `Pack` turns the image
-stream into bit planes; `End` closes the frame. Instructions are `INSTRUCTION_BITS` wide, opcode in the low four
-bits, unused bits zero. Opcode 0 is illegal, so erased memory never runs.
+A layer is described by instructions that set up one block each (`Source`, `Walk`, `Target`, `Code`, and `Values` for
+residual connections) and then `Conv`, which runs it. A set-up instruction holds until the next one of its kind.
+`Pack` turns the image stream into bit planes; `End` closes the frame. Instructions are `INSTRUCTION_BITS` wide, opcode
+in the low four bits, unused bits zero. Opcode 0 is illegal, so erased memory never runs.
 
 Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`. Address sums are kept
 modulo 2^ADDRESS_BITS, origins of lanes modulo 2^ORIGIN_BITS and the channel word of a row group modulo
@@ -32,6 +32,7 @@ class Opcode(IntEnum):
     TARGET = 5
     CODE = 6
     CONV = 7
+    VALUES = 8
 
 
 class Padding(IntEnum):
@@ -121,6 +122,27 @@ class Code(Packed):
 
 
 @dataclass(frozen=True)
+class Values(Packed):
+    """Residual values: what `Conv` adds to its sums and keeps of them. A frame starts with all fields zero.
+
+    With `add` or `keep`, a channel's thresholds follow its bias in the threshold memory, and the pooled sum P becomes
+    X = P + bias + V * 2^shift (V of `add`, else 0), which is compared. `keep` stores X / 2^shift, rounded down,
+    saturated to VALUE_BITS bits and, if `rectify`, at least 0, where V was. Values lie in the order (row group, pixel
+    group, channel of the chain) from `base` on: pixel lane k's in bank k, one value per chain in a word. So a layer
+    finds the values of another one that has the same output map and channels.
+    """
+
+    base: int = bits(16, "first value word")
+    add: int = bits(1, "values are added")
+    keep: int = bits(1, "values are kept")
+    shift: int = bits(4, "a value counts 2^shift")
+    rectify: int = bits(1, "kept values are at least 0")
+
+
+NO_VALUES = Values(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
 class Conv(Packed):
     """Compute a layer: O = sum over passes of coefficient * dot product, pool, then threshold or emit.
 
@@ -131,7 +153,7 @@ class Conv(Packed):
     A pass reads `chain` coefficients from coefficients + row group*coefficient_stride + pass*chain.
     `levels` > 0: level = #{t : O >= T[t]}, thresholds ascending, (row group, channel of the chain, t) from
     `thresholds` on; planes out are code[level]. `levels` = 0: O goes to the result memory, in the order
-    (row group, pixel, channel lane), all lanes of a row group included.
+    (row group, pixel, channel lane), all lanes of a row group included; but with `Values.keep` only values are made.
     """
 
     weights: int = bits(16, "first weight word")
@@ -141,10 +163,22 @@ class Conv(Packed):
     coefficients: int = bits(16, "first coefficient word")
     coefficient_stride: int = bits(12, "coefficient words between row groups; 0 shares them")
     thresholds: int = bits(16, "first threshold")
-    levels: int = bits(4, "thresholds per channel; 0 emits integers")
+    levels: int = bits(4, "thresholds per channel; 0 emits integers or makes values only")
     target_groups: int = bits(4, "plane groups written, ceil(planes out / N)", high=8)
     row_groups: int = bits(12, "groups of channel lanes", low=1)
     last_channels: int = bits(9, "channel lanes in use in the last row group", low=1)
+
+    def emits(self, values: Values) -> bool:
+        """Integers go to the result memory."""
+        return not self.levels and not values.keep
+
+    def residual(self, values: Values) -> bool:
+        """Values are added or kept, and the threshold memory holds biases."""
+        return bool(values.keep or values.add and self.levels)
+
+    def compared(self, values: Values) -> int:
+        """Threshold words per channel."""
+        return self.levels + self.residual(values)
 
 
 @dataclass(frozen=True)
@@ -183,11 +217,11 @@ class Tap(Packed):
     dx: int = bits(7, "columns from the lane's origin", signed=True)
 
 
-Instruction = Source | Walk | Target | Code | Conv | Pack | End
+Instruction = Source | Walk | Target | Code | Values | Conv | Pack | End
 
 OPCODES: dict[Opcode, type[Packed]] = {
     Opcode.END: End, Opcode.PACK: Pack, Opcode.SOURCE: Source, Opcode.WALK: Walk,
-    Opcode.TARGET: Target, Opcode.CODE: Code, Opcode.CONV: Conv,
+    Opcode.TARGET: Target, Opcode.CODE: Code, Opcode.CONV: Conv, Opcode.VALUES: Values,
 }
 OPCODE_OF = {cls: opcode for opcode, cls in OPCODES.items()}
 OPCODE_WIDTH = 4

@@ -8,7 +8,7 @@ have not arrived.
 from __future__ import annotations
 
 from .config import IMAGE_PLANES, Config
-from .isa import Conv, Pack, Source, Walk
+from .isa import Conv, Pack, Source, Values, Walk
 
 FETCH = 3  # read, check and decode one instruction
 END = FETCH
@@ -26,39 +26,70 @@ def lane_skew(config: Config) -> int:
 
 def least_period(config: Config) -> int:
     """Least cycles between the ends of two pixel groups: lanes are filled, sums are taken over."""
-    return max(config.pixel_lanes, config.chain) + 1
+    return max(config.pixel_lanes, config.chain)
+
+
+def write_steps(config: Config, conv: Conv, values: Values) -> int:
+    """Cycles the writer takes per pixel."""
+    if conv.emits(values):
+        return config.channel_lanes
+    return conv.target_groups if conv.levels else 0
+
+
+def write_wait(config: Config, steps: int) -> int:
+    """Cycles the writer waits with the first pixel of a group so as not to overtake the later lanes."""
+    return (config.pixel_lanes - 1) * max(0, config.N - steps)
 
 
 def emit_period(config: Config) -> int:
-    """Least cycles between the ends of two pixel groups that emit integers."""
+    """Least cycles between the ends of two pixel groups that emit: the sums are taken before the next are complete."""
     lanes, channels = config.pixel_lanes, config.channel_lanes
-    return max(least_period(config), 1 + max(lane_skew(config) + channels, lanes * channels))
+    return max(least_period(config), COMPARE + write_wait(config, channels) + lanes * channels)
 
 
-def group_period(config: Config, conv: Conv) -> int:
+def write_period(config: Config, steps: int) -> int:
+    """Least cycles between the ends of two pixel groups whose planes are written."""
+    return max(write_wait(config, steps) + steps, config.pixel_lanes * steps)
+
+
+def compare_period(config: Config, conv: Conv, values: Values) -> int:
+    """Least cycles between the ends of two pixel groups that are compared."""
+    return config.chain_channels * conv.compared(values) + 2 * conv.residual(values)
+
+
+def group_period(config: Config, conv: Conv, values: Values) -> int:
     """Least cycles between the ends of two pixel groups of a layer."""
-    if conv.levels == 0:
+    if conv.emits(values):
         return emit_period(config)
-    write = max(lane_skew(config) + conv.target_groups, config.pixel_lanes * conv.target_groups)
-    return max(least_period(config), config.chain_channels * conv.levels, write)
+    write = write_period(config, write_steps(config, conv, values))
+    return max(least_period(config), compare_period(config, conv, values), write)
 
 
-def issue_cycles(config: Config, conv: Conv, walk: Walk, source: Source) -> int:
+def issue_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values: Values) -> int:
     """Cycles in which the issuer is at work on a layer."""
     passes = walk.positions * conv.weight_passes * (1 if conv.fused else conv.activation_passes)
     words = walk.taps * source.channel_words * (conv.activation_passes if conv.fused else 1)
     groups = conv.row_groups * -(-walk.pixels // config.pixel_lanes)
-    spaced, period = max(words, config.chain), group_period(config, conv)
+    spaced, period = max(words, config.chain), group_period(config, conv, values)
     return max(words + (passes - 1) * spaced, period) + (groups - 1) * max(passes * spaced, period)
 
 
-def conv_cycles(config: Config, conv: Conv, walk: Walk, source: Source) -> int:
+def finish_cycles(config: Config, conv: Conv, walk: Walk, values: Values) -> int:
+    """Cycles from the last finished sum of a layer until everything is written."""
+    compare = COMPARE + conv.residual(values) + config.chain_channels * conv.compared(values)
+    steps = write_steps(config, conv, values)
+    if not steps:
+        return compare + lane_skew(config) + STORE
+    pixels = (walk.pixels - 1) % config.pixel_lanes + 1
+    return compare + write_wait(config, steps) + pixels * steps + STORE
+
+
+def conv_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values: Values) -> int:
     """Cycles of `Conv` from its fetch to the next fetch."""
     prepare = 2 + config.pixel_lanes + 1
     drain = 1 + FEED + DRAIN + config.chain - 1 + config.N - 1 + COMBINE
-    steps = config.channel_lanes if conv.levels == 0 else conv.target_groups
-    finish = COMPARE + config.chain_channels * conv.levels + lane_skew(config) + config.pixel_lanes * steps + STORE
-    return FETCH + prepare + issue_cycles(config, conv, walk, source) + drain + finish
+    issue, finish = issue_cycles(config, conv, walk, source, values), finish_cycles(config, conv, walk, values)
+    return FETCH + prepare + issue + drain + finish
 
 
 def pack_cycles(config: Config, pack: Pack) -> int:

@@ -45,7 +45,7 @@ CRC = struct.Struct("<I")
 MAX_FRAME = HEADER.size + MAX_PAYLOAD + CRC.size
 
 # Names the architectural interface: changes whenever the protocol or the instruction set changes meaning.
-DESIGN_ID = bytes.fromhex("61626163757341424330000000000002")
+DESIGN_ID = bytes.fromhex("61626163757341424330000000000003")
 
 
 class Type(IntEnum):
@@ -74,7 +74,7 @@ class Error(IntEnum):
     SEQUENCE = 7  # ahead of turn; detail is the sequence expected
 
 
-READABLE = (Space.RESULTS, Space.ACTIVATIONS)
+READABLE = (Space.RESULTS, Space.ACTIVATIONS, Space.VALUES)
 
 
 class _Payload:

@@ -3,7 +3,7 @@
 import cocotb
 
 from hw.arch import timing
-from hw.arch.isa import Conv, Source, Walk
+from hw.arch.isa import NO_VALUES, Conv, Source, Walk
 from hw.layouts import issue_layout, pass_layout
 from sim.core.surroundings import Watch, configuration
 from sim.helpers import cycles, generator, start, unpack
@@ -69,7 +69,8 @@ async def random_layers(dut):
     await start(dut, source=0, walk=0, conv=0, begin=0, period=0)
     for _ in range(12):
         conv, walk, source = some_layer(rng, config)
-        period, total = timing.group_period(config, conv), timing.issue_cycles(config, conv, walk, source)
+        period, total = timing.group_period(config, conv, NO_VALUES), timing.issue_cycles(
+            config, conv, walk, source, NO_VALUES)
         for port, value in (("source", source), ("walk", walk), ("conv", conv)):
             getattr(dut, port).value = value.pack()
         dut.period.value = period

@@ -11,25 +11,38 @@ from sim.helpers import cycles, generator, pack, settings, start
 
 @cocotb.test()
 async def random_levels(dut):
-    """Levels of every channel, and the loaded sums one by one through `pop`."""
+    """Levels of every channel with value and bias added, and the loaded sums one by one through `pop`."""
     config, rng = Config.from_json(str(settings()["config"])), generator()
     top, mask = (1 << (config.sum_bits - 1)) - 1, (1 << config.sum_bits) - 1
-    await start(dut, final=0, compare=0, threshold=0, pop=0)
+    await start(dut, final=0, compare=0, threshold=0, addend=0, pop=0)
     for count in (*range(1, 16), 0, 1, 15):
         sums = [rng.choice((-top - 1, top, 0, rng.randint(-top, top))) for _ in range(config.chain_channels)]
+        biased = rng.randint(0, 1)
+        addends = [biased * rng.randint(max(-top - 1 - value, -top - 1), min(top - value, top)) for value in sums]
+        biases = [biased * rng.randint(max(-top - 1 - s, -top - 1), min(top - s, top))
+                  for s in map(sum, zip(sums, addends, strict=True))]
+        totals = [sum(parts) for parts in zip(sums, addends, biases, strict=True)]
         rows = [sorted(rng.choice((-top - 1, top, value, rng.randint(-top, top))) for _ in range(count))
-                for value in sums]
+                for value in totals]
         for value in sums:
             dut.final.value = pack(final_layout(config), valid=1, value=value & mask)
             await cycles(dut, 1)
         dut.final.value = 0
         dut.compare.value = pack(compare_layout(config), load=1)
         await cycles(dut, 1)
-        for value, row in zip(sums, rows, strict=True):
+        for value, addend, bias, total, row in zip(sums, addends, biases, totals, rows, strict=True):
+            dut.compare.value = 0
             if not count:
                 dut.compare.value, dut.pop.value = 0, 1
                 assert int(dut.head.value) == value & mask
                 await cycles(dut, 1)
+                continue
+            dut.compare.value, dut.addend.value = pack(compare_layout(config), advance=1), addend & mask
+            await cycles(dut, 1)
+            dut.addend.value = rng.getrandbits(config.sum_bits)
+            dut.compare.value, dut.threshold.value = pack(compare_layout(config), take=1, bias=biased), bias & mask
+            await cycles(dut, 1)
+            assert int(dut.sum.value) == total & mask
             for n, threshold in enumerate(row):
                 dut.compare.value = pack(compare_layout(config), compare=1, next=int(n == count - 1))
                 dut.threshold.value = threshold & mask
@@ -40,5 +53,5 @@ async def random_levels(dut):
         dut.compare.value = 0
         if count:
             levels = int(dut.levels.value)
-            expected = [sum(value >= threshold for threshold in row) for value, row in zip(sums, rows, strict=True)]
+            expected = [sum(value >= threshold for threshold in row) for value, row in zip(totals, rows, strict=True)]
             assert [levels >> n * LEVEL_BITS & (1 << LEVEL_BITS) - 1 for n in range(len(sums))] == expected

@@ -4,17 +4,20 @@ import cocotb
 from cocotb.triggers import FallingEdge
 
 from hw.arch import timing
-from hw.arch.isa import Conv, Walk
+from hw.arch.isa import NO_VALUES, Conv, Values, Walk
 from hw.threshold import LEVEL_BITS
 from hw.writer import HEAD, store_layout
 from sim.core.surroundings import Targets, Watch, configuration, flat
 from sim.helpers import cycles, generator, start, unpack
 
 IDLE = dict.fromkeys((
-    "conv", "walk", "code", "begin", "restart", "done", "levels", "head", "channel_words", "address"), 0)
+    "conv", "values", "walk", "code", "begin", "restart", "done", "levels", "head", "channel_words", "address"), 0)
 CONV = {"weights": 0, "weight_passes": 1, "activation_passes": 1, "fused": 0, "coefficients": 0,
         "coefficient_stride": 0, "thresholds": 0}
 CODE_PLANES = 8
+
+
+KEPT = Values(base=0, add=0, keep=1, shift=0, rectify=0)
 
 
 def some_layer(rng, config, levels):
@@ -34,20 +37,23 @@ async def begin(dut, conv, walk, **ports):
     dut.begin.value = dut.restart.value = 0
 
 
-async def groups(dut, config, conv, walk, levels):
+async def groups(dut, config, conv, walk, levels, values=NO_VALUES):
     """`done` for every pixel group, as close as they may come; the cycles in which `group_done` must follow."""
-    period, lanes = timing.group_period(config, conv), config.pixel_lanes
-    steps = conv.target_groups if conv.levels else config.channel_lanes
-    done = [n * period for n in range(conv.row_groups * -(-walk.pixels // lanes))]
+    period, lanes = timing.group_period(config, conv, values), config.pixel_lanes
+    per_row = -(-walk.pixels // lanes)
+    done = [n * period for n in range(conv.row_groups * per_row)]
+    whole = Walk(**{**vars(walk), "pixels": lanes})
+    longest, last = (timing.finish_cycles(config, conv, w, values) - timing.COMPARE - conv.residual(values)
+                     - config.chain_channels * conv.compared(values) for w in (whole, walk))
     current = [[0] * config.channel_lanes for _ in range(lanes)]
-    for cycle in range(done[-1] + timing.lane_skew(config) + lanes * steps + timing.STORE + HEAD):
+    for cycle in range(done[-1] + longest + HEAD):
         dut.done.value = int(cycle in done)
         for k in range(lanes):
             if cycle - 1 - k * config.N in done:  # the levels change behind `done`
                 current[k] = levels(done.index(cycle - 1 - k * config.N), k)
         dut.levels.value = flat([level for lane in current for level in lane], LEVEL_BITS)
         await cycles(dut, 1)
-    return [cycle + timing.lane_skew(config) + lanes * steps + timing.STORE for cycle in done]
+    return [cycle + (last if n % per_row == per_row - 1 else longest) for n, cycle in enumerate(done)]
 
 
 @cocotb.test()
@@ -166,3 +172,19 @@ async def outside_the_memories(dut):
     await groups(dut, config, conv, walk, lambda g, k: [0] * config.channel_lanes)
     assert sum(enable for enable, _ in watch.seen) == config.result_depth
     assert sum(fault for _, fault in watch.seen) == count * config.channel_lanes - config.result_depth
+
+
+@cocotb.test()
+async def values_only(dut):
+    """A layer that makes values only writes nothing and says when all lanes are done."""
+    config, rng = configuration(), generator()
+    await start(dut, **IDLE)
+    Targets(dut, [(0, 0)])
+    conv, walk = some_layer(rng, config, levels=0)
+    await begin(dut, conv, walk, values=KEPT.pack())
+    watch = Watch(dut, "store", "result_enable", "pop", "fault", "group_done")
+    await cycles(dut, 1)
+    ends = await groups(dut, config, conv, walk, lambda g, k: [0] * config.channel_lanes, KEPT)
+    assert not any(unpack(store_layout(config), store)["enable"] or enable or pop or fault
+                   for store, enable, pop, fault, _ in watch.seen)
+    assert [cycle for cycle, (*_, end) in enumerate(watch.seen) if end] == ends

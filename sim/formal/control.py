@@ -20,6 +20,7 @@ from .storage import free
 CONFIG = Config(
     row_lanes=4, column_lanes=2, word=16, chain=4, weight_depth=11, activation_depth=13, tap_depth=5,
     coefficient_depth=9, threshold_depth=11, program_depth=6, result_depth=7,
+    value_depth=11,
 )
 FOREVER = (1 << 16) - 1  # cycles, where a counter stops
 

@@ -1,9 +1,9 @@
 """Contracts of what steps through coefficients and thresholds: the order of `hw.arch.isa.Conv`, and where it ends."""
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 
 from hw.arch import timing
-from hw.arch.isa import Conv
+from hw.arch.isa import Conv, Values
 from hw.drain import READ, Drain
 from hw.threshold import Comparer
 
@@ -25,40 +25,57 @@ def later(m: Module, signal, cycles: int):
 
 
 def comparer(m: Module, dut: Opened) -> None:
-    """`levels` thresholds for each channel of the chain, in order; those of a row group again for each pixel group."""
+    """The threshold words of each channel of the chain, in order; those of a row group again for each pixel group.
+
+    With residual values a channel has its bias first, starts a cycle later, and has the next value ahead of it.
+    """
     c, channels = dut.component, CONFIG.chain_channels
     free(m, c.begin, c.finished, c.row_end)
-    at, base, running, ends = Signal(range(channels * 15 + 1)), Signal(17), Signal(), Signal()
-    count = Signal(range(channels * 15 + 1))
-    m.d.comb += [count.eq(c.conv.levels * channels), Assume(~c.finished | ~running | (at == count - 1))]
-    m.d.comb += Assume(~c.begin | ~(running | c.finished))
-    set_up(m, ~(running | c.finished | c.begin), Conv, c.conv)
+    at, base, place, running, ends = Signal(range(channels * 16 + 1)), Signal(17), Signal(17), Signal(), Signal()
+    valued, words, count = Signal(), Signal(5), Signal(range(channels * 16 + 1))
+    waiting = later(m, c.finished, 1)
+    start, final = Mux(valued, waiting, c.finished), running & (at == count - 1)
+    busy = Cat(c.begin, c.finished, waiting, running, *(later(m, running, n) for n in range(1, 5))).any()
+    changed = Cat(set_up(m, ~busy, cls, port) for cls, port in ((Conv, c.conv), (Values, c.values))).any()
+    m.d.comb += [
+        valued.eq(c.values.keep | (c.values.add & (c.conv.levels != 0))), words.eq(c.conv.levels + valued),
+        count.eq(words * channels),
+        Assume(~c.finished | Mux(valued, ~running & ~waiting, ~running | final)),
+        Assume(~c.begin | ~(running | c.finished | waiting)), Assume(~(c.begin | c.finished) | ~changed),
+    ]
 
-    final = running & (at == count - 1)
-    m.d.sync += at.eq(at + 1)
+    pointer, word, channel = dut["pointer"], dut["word"], dut["channel"]
+    ends_channel, bias = running & (word == words - 1), running & valued & (word == 0)
+    ahead = Mux(start, count != 0, ends_channel & (channel != channels - 1))
+    m.d.sync += [at.eq(at + 1), place.eq(place + (ahead & valued))]
     with m.If(final):
         m.d.sync += running.eq(0)
         with m.If(ends):
             m.d.sync += base.eq(base + count)
+    with m.If(start):
+        m.d.sync += [running.eq(count != 0), at.eq(0)]
     with m.If(c.finished):
-        m.d.sync += [running.eq(count != 0), at.eq(0), ends.eq(c.row_end)]
+        m.d.sync += ends.eq(c.row_end)
     with m.If(c.begin):
-        m.d.sync += base.eq(c.conv.thresholds)
+        m.d.sync += [base.eq(c.conv.thresholds), place.eq(c.values.base)]
 
-    pointer, level, channel = dut["pointer"], dut["level"], dut["channel"]
-    done = later(m, final | (c.finished & (count == 0)), 3)
-    ends_channel = running & (level == c.conv.levels - 1)
+    inside, advance = place < CONFIG.value_depth, Mux(valued, later(m, ahead, 2), later(m, ahead, 1))
+    outside = running & (pointer >= CONFIG.threshold_depth)
     m.d.comb += [
-        Assert(dut["running"] == running), Assert(dut["base"] == base),
-        Assert(~running | (pointer == (base + at)[:17])),
-        Assert(~running | ((at == channel * c.conv.levels + level) & (level < c.conv.levels) & (at < count))),
-        Assert(~running | (dut["row_end"] == ends)),
-        Assert(c.fault == (running & (pointer >= CONFIG.threshold_depth))),
-        Assert(~running | c.fault | (c.address == pointer)),
-        Assert(c.compare.load == later(m, c.finished, 2)), Assert(c.compare.compare == later(m, running, 2)),
-        Assert(c.compare.next == later(m, ends_channel, 2)), Assert(c.compare.done == done),
-        Cover(c.fault & (pointer == CONFIG.threshold_depth)), Cover(c.compare.done & c.compare.load),
-        Cover(final & c.finished & (base > 4)),
+        Assert(changed | ((dut["residual"] == valued) & (dut["count"] == words))),
+        Assert(dut["running"] == running), Assert(dut["base"] == base), Assert(dut["place"] == place),
+        Assert(dut["started"] == waiting), Assert(dut["first"] == (running & (word == 0))),
+        Assert(pointer == Mux(running, base + at, base)[:17]),
+        Assert(~running | ((at == channel * words + word) & (word < words) & (at < count) & ~changed)),
+        Assert(~(running | waiting) | (dut["row_end"] == ends)), Assert(~waiting | ~valued | ~running),
+        Assert(c.fault == (outside | (ahead & valued & ~inside))), Assert(~running | outside | (c.address == pointer)),
+        Assert(c.access.valid == (ahead & valued & inside)), Assert(~c.access.valid | (c.access.address == place)),
+        Assert(c.compare.load == c.finished), Assert(c.compare.advance == advance),
+        Assert(c.compare.take == later(m, advance, 1)), Assert(c.compare.compare == later(m, running & ~bias, 2)),
+        Assert(c.compare.next == later(m, ends_channel & ~bias, 2)),
+        Assert(c.compare.done == later(m, final | (c.finished & (count == 0)), 3)),
+        Cover(outside & (pointer == CONFIG.threshold_depth)), Cover(final & c.finished & (base > 4)),
+        Cover(c.fault & (place == CONFIG.value_depth)), Cover(c.compare.done & c.access.valid),
     ]
 
 
@@ -103,7 +120,7 @@ def drain(m: Module, dut: Opened) -> None:
 
 PROOFS = (
     Proof("comparer", Comparer, lambda cls: cls(CONFIG), comparer, (
-        "pointer.eq(Mux(row_end, pointer + 1, base))", "pointer.eq(base)"), depth=5, cover=24),
+        "[base.eq(pointer + 1), pointer.eq(pointer + 1)]", "base.eq(pointer + 1)"), depth=5, cover=24),
     Proof("drain", Drain, lambda cls: cls(PLANES), drain, (
         "following.eq(following + config.chain)", "following.eq(following + config.chain - 1)"), depth=5, cover=24),
 )

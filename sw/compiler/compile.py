@@ -6,13 +6,14 @@ import numpy as np
 
 from hw.arch import timing
 from hw.arch.config import IMAGE_PLANES, Config, Space
-from hw.arch.isa import Code, Conv, End, Source, Walk, encode
+from hw.arch.isa import NO_VALUES, Code, Conv, End, Source, Values, Walk, encode
 from hw.arch.packed import Packed
 from sw.compiler.layout import Layout, allocate, plan
 from sw.compiler.lower import Intake, Task, check_numbers, checked, image_intake, lower, lower_image
 from sw.compiler.memories import coefficient_words, threshold_words, to_bytes, weight_words
 from sw.compiler.program import CompileError, Program, Stage
 from sw.compiler.recode import recode
+from sw.compiler.values import place_values
 from sw.graph import IMAGE, Graph
 
 
@@ -39,6 +40,7 @@ class _Emitter:
         self.instructions: list[Packed] = []
         self.parts: dict[Space, list[np.ndarray]] = {space: [] for space in config.memories}
         self.stages: list[Stage] = []
+        self.values = NO_VALUES
         self.result_words = 0
 
     def place(self, space: Space, layer: str, words: np.ndarray) -> int:
@@ -58,7 +60,7 @@ class _Emitter:
         cycles = timing.pack_cycles(self.config, intake.pack) + timing.FETCH
         self.stages.append(Stage(IMAGE, "pack", f"{IMAGE_PLANES}", 0, 0, cycles))
 
-    def layer(self, task: Task, source: Layout, out: Layout | None) -> None:
+    def layer(self, task: Task, source: Layout, out: Layout | None, values: Values) -> None:
         config, name = self.config, task.node.name
         m, co, _, _ = task.weights.shape
         row_groups = -(-co // config.channel_lanes)
@@ -68,9 +70,12 @@ class _Emitter:
         coefficients = task.coefficients[:, :, -config.N :] if task.fused else task.coefficients
         coefficient_image = coefficient_words(coefficients, 1 if shared else row_groups, config)
         thresholds = 0
-        if task.thresholds is not None:
-            words = threshold_words(_clip(task.thresholds, config), config)
-            thresholds = self.place(Space.THRESHOLDS, name, words)
+        levels = 0 if task.thresholds is None else task.thresholds.shape[1]
+        compared = [_clip(task.thresholds, config)] if task.thresholds is not None else []
+        if task.node.residual and task.bias is not None:
+            compared.insert(0, task.bias[:, None])
+        if compared:
+            thresholds = self.place(Space.THRESHOLDS, name, threshold_words(np.concatenate(compared, axis=1), config))
         read = Source(
             source.base, source.pixel_words, source.channel_words, source.tail_bits, task.rows, task.columns,
             task.stride, task.node.pad)
@@ -80,24 +85,27 @@ class _Emitter:
         setup: list[Packed] = [read, walk]
         if out is not None and task.code is not None:
             setup += [out.target(), *_code_table(task.code, config)]
+        if values != self.values:
+            setup.append(values)
+            self.values = values
         conv = Conv(
             weights=self.place(Space.WEIGHTS, name, weight_words(task.weights, config)),
             weight_passes=-(-m // config.M), activation_passes=-(-task.planes // config.N), fused=int(task.fused),
             coefficients=self.place(Space.COEFFICIENTS, name, coefficient_image),
             coefficient_stride=0 if shared else coefficient_image.shape[1] // row_groups,
-            thresholds=thresholds, levels=0 if task.thresholds is None else task.thresholds.shape[1],
+            thresholds=thresholds, levels=levels,
             target_groups=0 if out is None else out.groups,
             row_groups=row_groups, last_channels=co - (row_groups - 1) * config.channel_lanes,
         )
         self.instructions += [*setup, conv]
-        if out is None:
+        if conv.emits(values):
             self.result_words += row_groups * config.channel_lanes * task.out_rows * task.out_columns
         planes = f"{m}x{task.planes}"
         self.stages.append(Stage(
             name=name, kernel=task.kernel,
             planes=planes if planes == self.plain[name] else f"{planes} for {self.plain[name]}",
             passes=conv.weight_passes * (1 if task.fused else conv.activation_passes),
-            macs=task.macs, cycles=timing.conv_cycles(config, conv, walk, read) + timing.FETCH * len(setup),
+            macs=task.macs, cycles=timing.conv_cycles(config, conv, walk, read, values) + timing.FETCH * len(setup),
         ))
 
 
@@ -119,10 +127,6 @@ def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
         check_numbers(task, config)
         shapes[node.name] = (task.out_rows, task.out_columns)
         tasks.append(task)
-    if [task.node.name for task in tasks if task.code is None] != [tasks[-1].node.name]:
-        raise CompileError(f"graph {graph.name} must emit integers in its last layer and only there")
-    if shapes[tasks[-1].node.name] != (1, 1):
-        raise CompileError(f"layer {tasks[-1].node.name} must have one output pixel, not {shapes[tasks[-1].node.name]}")
 
     layouts = _layouts(tasks, intake, config)
     used = max(layout.base + layout.words for layout in layouts.values())
@@ -133,10 +137,13 @@ def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
             f"{used - config.activation_depth} more than the activation memory's depth of {config.activation_depth}"
         )
     emitter = _Emitter(config, plain)
+    values = place_values(tasks, config)
     checked(IMAGE, lambda: emitter.intake(intake, layouts[IMAGE]))
     for task in tasks:
         out = layouts.get(task.node.name)
-        checked(task.node.name, lambda task=task, out=out: emitter.layer(task, layouts[task.source], out))
+        kept = values.get(task.node.name, NO_VALUES)
+        checked(task.node.name, lambda task=task, out=out, kept=kept: emitter.layer(
+            task, layouts[task.source], out, kept))
     return _finish(graph, config, emitter, intake, tasks[-1], used)
 
 

@@ -7,7 +7,7 @@ from math import isqrt
 
 import numpy as np
 
-from hw.arch.config import IMAGE_PLANES, Config
+from hw.arch.config import IMAGE_PLANES, VALUE_BITS, Config
 from hw.arch.isa import Pack, Padding, Walk
 from hw.arch.packed import FieldError, fields_of
 from sw.compiler.program import CompileError
@@ -30,7 +30,7 @@ class Task:
     coefficients: np.ndarray  # int64 [co or 1, m, n], first planes most significant when fused
     thresholds: np.ndarray | None
     code: np.ndarray | None
-    bias: np.ndarray | None
+    bias: np.ndarray | None  # part of X with `node.residual`, else the host's
     fused: bool
     stride: int  # input pixels per pooled output pixel
     taps: tuple[tuple[tuple[int, int], ...], ...]
@@ -101,9 +101,8 @@ def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -
     """A layer on a tensor of bit planes of `shape` (rows, columns)."""
     m, co, ci, kh, kw = node.weights.shape
     rows, columns = shape
-    for what in ("add", "keep", "pool_padding"):
-        if getattr(node, what):
-            raise CompileError(f"layer {node.name}.{what} is more than this compiler does")
+    if node.pool_padding:
+        raise CompileError(f"layer {node.name}.pool_padding is more than this compiler does")
     out, unit = node.output(rows, columns), node.average
     if unit * unit > MAX_REPEAT:
         raise CompileError(f"layer {node.name} averages {unit} x {unit} pixels, more than {isqrt(MAX_REPEAT)} squared")
@@ -117,7 +116,8 @@ def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -
     binary = n > 1 and bool(np.all(coefficients[:, :, :-1] == 2 * coefficients[:, :, 1:]))
     return Task(
         node=node, source=source, weights=node.weights.transpose(0, 1, 3, 4, 2).reshape(m, co, kh * kw, ci),
-        coefficients=coefficients, thresholds=node.thresholds, code=node.code, bias=node.bias,
+        coefficients=coefficients, thresholds=node.thresholds, code=node.code,
+        bias=np.zeros(co, np.int64) if node.residual and node.bias is None else node.bias,
         fused=binary and n % config.N == 0, taps=taps, repeat=unit * unit,
         # One pixel has no neighbours to keep a distance to.
         stride=1 if out.rows == out.columns == 1 else node.stride * node.pool_stride * unit,
@@ -146,8 +146,8 @@ def lower_image(node: ConvNode, intake: Intake, windows: bool, config: Config) -
     shift = -extra * (last[:, :, 0] * sums.T).sum(axis=1)
     return replace(
         task, fused=True, kernel=_kernel(node), coefficients=last << np.arange(planes - 1, -1, -1),
-        thresholds=None if node.thresholds is None else node.thresholds + shift[:, None],
-        bias=None if node.bias is None else node.bias - shift,
+        thresholds=None if task.thresholds is None else task.thresholds + (0 if node.residual else shift[:, None]),
+        bias=None if task.bias is None else task.bias - shift,
     )
 
 
@@ -175,6 +175,10 @@ def check_numbers(task: Task, config: Config) -> None:
             f"more than {config.coefficient_bits} signed bits hold"
         )
     bound = int(np.abs(task.coefficients).sum(axis=(1, 2)).max()) * k
+    if task.node.residual and task.bias is not None:
+        bound += int(np.abs(task.bias).max())
+    if task.node.add:
+        bound += 1 << VALUE_BITS - 1 + task.node.shift
     limit = (1 << (config.sum_bits - 1)) - 1
     if bound > limit:
         raise CompileError(f"layer {name} sums up to {bound}, more than {config.sum_bits} signed bits hold")

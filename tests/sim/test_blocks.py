@@ -7,6 +7,7 @@ from hw.array import Array
 from hw.dot import Dot
 from hw.sequencer import Sequencer
 from hw.threshold import Threshold
+from hw.values import ValueLane
 from hw.walk import LaneWalk, TargetWalk
 from sim.runner import run
 
@@ -33,6 +34,10 @@ def test_array(config):
 
 def test_threshold(config):
     assert run(Threshold(config), "sim.core.bench_threshold", settings={"config": config.to_json()}) == 1
+
+
+def test_values(config):
+    assert run(ValueLane(config), "sim.core.bench_values", settings={"config": config.to_json()}) == 1
 
 
 @pytest.mark.parametrize("walk", [TargetWalk, LaneWalk])

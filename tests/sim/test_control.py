@@ -15,7 +15,7 @@ from sim.runner import run
 from tests.sim.test_blocks import CONFIGS
 
 BLOCKS = {
-    "drain": (Drain, 2), "comparer": (Comparer, 2), "issuer": (Issuer, 2), "feeder": (Feeder, 2), "writer": (Writer, 3),
+    "drain": (Drain, 2), "comparer": (Comparer, 2), "issuer": (Issuer, 2), "feeder": (Feeder, 2), "writer": (Writer, 4),
     "packer": (Packer, 2),
 }
 

@@ -7,10 +7,11 @@ import pytest
 from hw.arch.config import Space, preset
 from hw.core import Core
 from sim.runner import run
+from sw.abcnet.reference import reference
 from sw.compiler import compile
 from sw.emulator import Machine
 from tests.graphs import random_graph, random_images
-from tests.residuals import residual_graph
+from tests.residuals import residual_graph, shortest_passes
 
 
 def case(graph, config, images, stall=0.0):
@@ -28,6 +29,8 @@ def case(graph, config, images, stall=0.0):
         assert not machine.busy and not machine.fault
         assert machine.cycles == program.predicted_cycles
         results = machine.read(Space.RESULTS, 0, 0, program.result_words)
+        logits = reference(graph, image[None], keep=False).logits
+        assert program.logits(results).tolist() == logits[0].tolist()
         runs.append((memories, list(stream), (0, 0), results, machine.cycles))
         memories = []
     return {"config": json.loads(config.to_json()), "runs": runs, "stall": stall}
@@ -48,7 +51,15 @@ def test_random_networks(name, seed, stall, tmp_path):
     replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)
 
 
-@pytest.mark.parametrize(("name", "seed", "stall"), [("tiny", 0, 0.0), ("tiny", 3, 0.5), ("tiny-2x2", 1, 0.0)])
+@pytest.mark.parametrize("name", ["tiny", "tiny-2x2"])
+def test_shortest_passes(name, tmp_path):
+    config, graph = preset(name), shortest_passes(1)
+    replay(config, case(graph, config, random_images(graph, 2), 0.0), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "seed", "stall"), [
+    ("tiny", 2, 0.0), ("tiny", 17, 0.5), ("tiny-2x2", 11, 0.0), ("tiny-2x2", 28, 0.0),
+])
 def test_residual_networks(name, seed, stall, tmp_path):
     config, graph = preset(name), residual_graph(seed)
     replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)

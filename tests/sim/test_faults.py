@@ -10,7 +10,7 @@ import pytest
 
 from hw.arch import isa, timing
 from hw.arch.config import Space, preset
-from hw.arch.isa import Code, Conv, End, Fault, Pack, Source, Tap, Target, Walk
+from hw.arch.isa import Code, Conv, End, Fault, Pack, Source, Tap, Target, Values, Walk
 from hw.arch.packed import FieldError, fields_of, used_bits
 from sw.compiler import compile
 from sw.emulator import Machine
@@ -70,6 +70,7 @@ def spoilt(place, change):
 
 MEMORIES = CONFIG.memories
 FIRST, LAST = at(Conv), at(Conv, 1)
+VALUED = Values(base=CONFIG.value_depth - 3, add=1, keep=1, shift=15, rectify=1)
 # name: (program, tap words to write or None, fault, address)
 CASES = {
     "weights": (changed(Conv, 0, weights=CONFIG.weight_depth - 1), None, ADDRESS, FIRST),
@@ -78,6 +79,14 @@ CASES = {
     "taps far away": (changed(Walk, 0, tap_base=4095), None, ADDRESS, FIRST),
     "coefficients": (changed(Conv, 0, coefficients=CONFIG.coefficient_depth - 1), None, ADDRESS, FIRST),
     "thresholds": (changed(Conv, 0, thresholds=CONFIG.threshold_depth - 1), None, ADDRESS, FIRST),
+    "values": ([*GOOD[:FIRST], VALUED, GOOD[FIRST], End()], None, ADDRESS, FIRST + 1),
+    "values far away": ([*GOOD[:FIRST], dataclasses.replace(VALUED, base=65_535), GOOD[FIRST], End()], None, ADDRESS,
+                        FIRST + 1),
+    "biases": ([*GOOD[:FIRST], dataclasses.replace(VALUED, base=0),
+                dataclasses.replace(GOOD[FIRST], thresholds=CONFIG.threshold_depth - 6), End()], None, ADDRESS,
+               FIRST + 1),
+    "unused bit of Values": ([*GOOD[:FIRST], isa.encode(VALUED) | 1 << isa.OPCODE_WIDTH + used_bits(Values)], None,
+                             ILLEGAL, FIRST),
     "activations read": (changed(Source, 0, base=65_535), None, ADDRESS, FIRST),
     "activations before the first": (GOOD, [Tap(offset=-65_536, rotate=0, dy=0, dx=0).pack()], ADDRESS, FIRST),
     "activations behind the last": (GOOD, [Tap(offset=65_535, rotate=1, dy=0, dx=0).pack()], ADDRESS, FIRST),
@@ -198,7 +207,8 @@ def mutant(rng):
                 return None
             total += timing.pack_cycles(CONFIG, word)
         elif isinstance(word, Conv):
-            total += timing.conv_cycles(CONFIG, word, current[Walk], current[Source])
+            total += timing.conv_cycles(
+                CONFIG, word, current[Walk], current[Source], current.get(Values, isa.NO_VALUES))
     return words if total < LONGEST else None
 
 

@@ -49,7 +49,7 @@ class Held(EmulatedDevice):
 def some_payload(rng, config, kind):
     """Mostly right, sometimes wrong by a little."""
     if kind in (Type.WRITE, Type.READ):
-        space = rng.choice((*Space, Space.RESULTS, Space.ACTIVATIONS, 7, 200))
+        space = rng.choice((*Space, Space.RESULTS, Space.ACTIVATIONS, 15, 200))
         memory = config.memories.get(space, config.memories[Space.RESULTS])
         bank = rng.choice((0, memory.banks - 1, memory.banks) if rng.random() < 0.4 else (0,))
         address = rng.choice((0, 5, memory.depth - 2, memory.depth - 1, memory.depth, 65535))

@@ -107,7 +107,7 @@ RESULT_DEPTH, RESULT_BYTES = MEMORIES[Space.RESULTS].depth, MEMORIES[Space.RESUL
     (Type.WRITE, b"", Error.LENGTH), (Type.WRITE, b"abc", Error.LENGTH),
     (Type.WRITE, _write(Space.RESULTS, 0, 0, 0), Error.LENGTH),
     (Type.WRITE, _write(Space.RESULTS, 0, 0, RESULT_BYTES + 1), Error.LENGTH),
-    (Type.WRITE, _write(7, 0, 0, 4), Error.SPACE), (Type.WRITE, _write(255, 0, 0, 4), Error.SPACE),
+    (Type.WRITE, _write(15, 0, 0, 4), Error.SPACE), (Type.WRITE, _write(255, 0, 0, 4), Error.SPACE),
     (Type.WRITE, _write(Space.WEIGHTS, CONFIG.row_lanes, 0, 2), Error.BANK),
     (Type.WRITE, _write(Space.WEIGHTS, 0, CONFIG.weight_depth, 2), Error.ADDRESS),
     (Type.WRITE, _write(Space.WEIGHTS, 0, CONFIG.weight_depth - 1, 4), Error.ADDRESS),
