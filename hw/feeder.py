@@ -29,6 +29,7 @@ class LaneAddresses(wiring.Component):
     Members
     -------
     lanes, source, tap, inner : the lanes' origins, the tensor, and the word asked for
+    wrapped : inner + source.pixel_words, for lanes whose tap lies in the next row of banks
     rotate : banks that bank b is ahead of the lane it serves, two cycles later
     inside[k], addresses[k] : lane k's, two cycles later
     """
@@ -38,7 +39,7 @@ class LaneAddresses(wiring.Component):
         lanes = config.pixel_lanes
         super().__init__({
             "lanes": In(data.ArrayLayout(lane_layout(), lanes)), "source": In(layout_of(Source)),
-            "tap": In(layout_of(Tap)), "inner": In(12),
+            "tap": In(layout_of(Tap)), "inner": In(12), "wrapped": In(13),
             "rotate": Out(exact_log2(lanes)), "inside": Out(data.ArrayLayout(1, lanes)),
             "addresses": Out(data.ArrayLayout(signed(20), lanes)),
         })
@@ -46,18 +47,21 @@ class LaneAddresses(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, source, tap = self._config.pixel_lanes, self.source, self.tap
-        rotate, offset = Signal.like(self.rotate), Signal(signed(19))
-        m.d.sync += [offset.eq(tap.offset + self.inner), rotate.eq(tap.rotate), self.rotate.eq(rotate)]
+        rotate, near, far = Signal.like(self.rotate), Signal(signed(19)), Signal(signed(19))
+        m.d.sync += [
+            near.eq(tap.offset + self.inner), far.eq(tap.offset + self.wrapped), rotate.eq(tap.rotate),
+            self.rotate.eq(rotate),
+        ]
         for k in range(lanes):
             lane = self.lanes[k]
-            row, column, address = Signal(signed(15)), Signal(signed(15)), Signal(19)
-            valid = Signal()
+            row, column, address = Signal(signed(15)), Signal(signed(15)), Signal(18)
+            valid, wraps = Signal(), Signal()
             m.d.sync += [
                 valid.eq(lane.valid), row.eq(lane.row + tap.dy), column.eq(lane.column + tap.dx),
-                address.eq(lane.address + Mux(tap.rotate + k >= lanes, source.pixel_words, 0)),
+                address.eq(lane.address), wraps.eq(tap.rotate + k >= lanes),
                 self.inside[k].eq(
                     valid & (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns)),
-                self.addresses[k].eq(address + offset),
+                self.addresses[k].eq(address + Mux(wraps, far, near)),
             ]
         return m
 
@@ -106,47 +110,49 @@ class Feeder(wiring.Component):
             issue.append(Signal.like(self.issue, name=f"issue{n}"))
             m.d.sync += issue[n].eq(issue[n - 1])
 
-        # 0: fetch the tap; the first word of a pixel group takes over the prepared lanes.
+        # 0, 1: fetch the tap; the first word of a pixel group takes over the prepared lanes.
         m.submodules.walk = walk = LaneWalk(config)
         here = Signal(data.ArrayLayout(lane_layout(), lanes))
         m.d.comb += [
             walk.source.eq(self.source), walk.walk.eq(self.walk), walk.begin.eq(self.begin), self.ready.eq(walk.full),
-            walk.take.eq(self.issue.valid & self.issue.swap),
+            walk.take.eq(issue[1].valid & issue[1].swap),
             self.tap_address.eq(self.issue.tap),
         ]
         with m.If(walk.take):
             m.d.sync += here.eq(walk.lanes)
+        tap, wrapped = Signal.like(self.tap), Signal(13)
+        m.d.sync += [tap.eq(self.tap), wrapped.eq(issue[1].inner + self.source.pixel_words)]
 
-        # 1, 2: lane addresses.
+        # 2, 3: lane addresses.
         m.submodules.addresses = addresses = LaneAddresses(config)
         m.d.comb += [
-            addresses.lanes.eq(here), addresses.source.eq(self.source), addresses.tap.eq(self.tap),
-            addresses.inner.eq(issue[1].inner),
+            addresses.lanes.eq(here), addresses.source.eq(self.source), addresses.tap.eq(tap),
+            addresses.inner.eq(issue[2].inner), addresses.wrapped.eq(wrapped),
         ]
 
-        # 3: lanes to banks.
-        rotate3 = Signal.like(addresses.rotate)
-        inside3 = Signal.like(addresses.inside)
+        # 4: lanes to banks.
+        rotate4 = Signal.like(addresses.rotate)
+        inside4 = Signal.like(addresses.inside)
         missed = Signal(lanes)
-        m.d.sync += [rotate3.eq(addresses.rotate), inside3.eq(addresses.inside), self.fault.eq(missed.any())]
+        m.d.sync += [rotate4.eq(addresses.rotate), inside4.eq(addresses.inside), self.fault.eq(missed.any())]
         to_banks = rotated([addresses.addresses[k] for k in range(lanes)], (-addresses.rotate)[: len(addresses.rotate)])
         for k in range(lanes):
             address = addresses.addresses[k]
             outside = (address < 0) | (address >= config.activation_depth)
-            m.d.comb += missed[k].eq(issue[3].valid & addresses.inside[k] & outside)
+            m.d.comb += missed[k].eq(issue[4].valid & addresses.inside[k] & outside)
             m.d.sync += self.read_address[k].eq(Mux(self.probe, self.probe_address, to_banks[k]))
 
-        # 4: read. 5: away from the memory. 6: banks to lanes; taps outside the image read zero, and count only with
+        # 5: read. 6: away from the memory. 7: banks to lanes; taps outside the image read zero, and count only with
         # Padding.LOW.
-        rotate5 = delayed(m, rotate3, 2, "rotate")
-        inside5 = delayed(m, inside3, 2, "inside")
-        m.d.comb += self.weight_address.eq(issue[5].weight)
+        rotate6 = delayed(m, rotate4, 2, "rotate")
+        inside6 = delayed(m, inside4, 2, "inside")
+        m.d.comb += self.weight_address.eq(issue[6].weight)
         m.d.sync += [self.weights.eq(self.weight_words), self.probed.eq(self.read_data)]
-        words = rotated([self.probed[b] for b in range(lanes)], rotate5)
+        words = rotated([self.probed[b] for b in range(lanes)], rotate6)
         low = self.source.padding == Padding.LOW
         for k in range(lanes):
             word, enable = Signal(config.N * config.word, name=f"word{k}"), Signal(name=f"enable{k}")
-            m.d.sync += [word.eq(Mux(inside5[k], words[k], 0)), enable.eq(issue[6].valid & (inside5[k] | low))]
+            m.d.sync += [word.eq(Mux(inside6[k], words[k], 0)), enable.eq(issue[7].valid & (inside6[k] | low))]
             for j in range(config.N):
                 plane = word[j * config.word : (j + 1) * config.word]
                 m.d.comb += [
@@ -154,6 +160,6 @@ class Feeder(wiring.Component):
                     self.enables[k][j].eq(delayed(m, enable, k * config.N + j, f"enable{k}_{j}")),
                 ]
         for name in ("clear", "shift", "last"):
-            m.d.sync += self.step[name].eq(issue[6].valid & issue[6][name])
-        m.d.sync += [self.step.count.eq(issue[6].count), self.step.place.eq(issue[6].place)]
+            m.d.sync += self.step[name].eq(issue[7].valid & issue[7][name])
+        m.d.sync += [self.step.count.eq(issue[7].count), self.step.place.eq(issue[7].place)]
         return m

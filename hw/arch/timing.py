@@ -12,7 +12,7 @@ from .isa import Conv, Pack, Source, Values, Walk
 
 FETCH = 3  # read, check and decode one instruction
 END = FETCH
-FEED = 7  # an issued word to column 0's operands
+FEED = 8  # an issued word to column 0's operands
 DRAIN = 5  # operands to the first drain slot: count in three cycles, accumulate, load
 COMBINE = 7  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
 COMPARE = 3  # last finished sum to the first threshold compared, and last one compared to levels
