@@ -18,8 +18,9 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "model": (str, f"network to train: {', '.join(MODELS)}"),
     "out": (str, "model file to write, ending in .abacus"),
     "checkpoint": (str, "also write the trained PyTorch weights (.npz)"),
-    "init": (str, "checkpoint (.npz) of the same network, in any scheme, to start from"),
-    "run": (str, "directory for state, log and best weights; a run that was stopped goes on there"),
+    "init": (str, "start: checkpoint (.npz) of the same network in any scheme, or the published resnet20-12fca82f.th"),
+    # Not --run: torchrun takes that for the start of an option of its own.
+    "state": (str, "directory for state, log and best weights; a run that was stopped goes on there"),
     "dataset": (str, "digits, mnist, fashion, cifar10 or folder:DIR (default: what suits the network)"),
     "data": (str, f"directory of the data sets (default: environment's {data.VARIABLE})"),
     "scheme": (str, f"quantisers: {', '.join(SCHEMES)} (default: abc)"),
@@ -44,7 +45,7 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "device": (str, "cpu, cuda or auto"),
     "seed": (int, "random seed (default 0)"),
     "threads": (int, "CPU threads (default: PyTorch's choice)"),
-    "tensorboard": (bool, "also write TensorBoard events to the run directory"),
+    "tensorboard": (bool, "also write TensorBoard events to the state directory"),
     "quiet": (bool, "no progress bars"),
 }
 

@@ -21,6 +21,7 @@ from .architecture import Architecture, Network
 from .models import architecture
 from .options import add_arguments, complete
 from .parallel import joined
+from .pretrained import initialise_resnet20
 from .recipe import Recipe, TrainError, recipe_of
 from .schemes import scheme
 from .trainer import Trainer
@@ -72,16 +73,16 @@ def _places(args: argparse.Namespace) -> tuple[Path, Path | None, Path | None]:
         if text is not None and (Path(text).suffix != suffix or not Path(text).parent.is_dir()):
             raise TrainError(f"output must be a {suffix} file in a directory that exists, not {text}")
     if args.tensorboard:
-        if args.run is None:
-            raise TrainError("--tensorboard must come with a --run directory for its events")
+        if args.state is None:
+            raise TrainError("--tensorboard must come with a --state directory for its events")
         if importlib.util.find_spec("tensorboardX") is None:
             raise TrainError("--tensorboard needs the package tensorboardX: pip install tensorboardX")
-    folder = None if args.run is None else Path(args.run)
+    folder = None if args.state is None else Path(args.state)
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise TrainError(f"--run {folder} must be a directory: {error.strerror}") from None
+            raise TrainError(f"--state {folder} must be a directory: {error.strerror}") from None
     return Path(args.out), None if args.checkpoint is None else Path(args.checkpoint), folder
 
 
@@ -99,7 +100,10 @@ def _architecture(args: argparse.Namespace) -> Architecture:
 
 
 def _start_from(model: Network, path: str) -> str:
-    """Take over what a checkpoint of the same network has; a name for it."""
+    """Take over what a checkpoint of the same network has, or published weights (.th); a name for it."""
+    if path.endswith(".th"):
+        initialise_resnet20(model, path)
+        return path
     weights = checkpoint.load(path).state_dict()
     state = model.state_dict()
     for name, value in model.named_parameters():
@@ -108,7 +112,7 @@ def _start_from(model: Network, path: str) -> str:
                              f"shape {list(value.shape)}")
     model.load_state_dict({name: weights[name] if name in weights and weights[name].shape == value.shape else value
                            for name, value in state.items()})
-    return str(path)
+    return path
 
 
 def _finish(model: Network, dataset: data.Dataset, recipe: Recipe, seed: int, out: Path, weights: Path | None) -> None:

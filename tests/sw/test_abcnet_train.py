@@ -141,13 +141,14 @@ GIVEN = ["--model", "digits", "--out", "x.abacus"]
     ([*GIVEN, "--rate", "-1"], "rate must be in 0.0..10.0, not -1.0"),
     ([*GIVEN, "--schedule", "never"], "schedule must be one of cosine, step, not 'never'"),
     ([*GIVEN, "--device", "tpu"], "device must be one of auto, cpu, cuda, not 'tpu'"),
-    ([*GIVEN, "--tensorboard"], "--tensorboard must come with a --run directory for its events"),
+    ([*GIVEN, "--tensorboard"], "--tensorboard must come with a --state directory for its events"),
     ([*GIVEN, "--init", "none.npz"], "checkpoint none.npz must exist"),
+    ([*GIVEN, "--init", "resnet20.th"], "weights resnet20.th are of resnet20, not of digits"),
     ([*GIVEN, "--init", "other.npz"], "checkpoint other.npz must be of the network digits, but lacks blocks.block"),
     ([*GIVEN, "--dataset", "cats"], "data set must be one of digits, mnist, "),
     (["--model", "resnet18", "--out", "x.abacus"], "data set must be one of digits, mnist, "),
     (["--model", "fashion", "--out", "x.abacus", "--data", "/nowhere"], "data set fashion must lie in /nowhere"),
-    ([*GIVEN, "--run", "/proc/none"], "--run /proc/none must be a directory"),
+    ([*GIVEN, "--state", "/proc/none"], "--state /proc/none must be a directory"),
 ])
 def test_bad_command_lines_end_in_one_sentence(tmp_path, monkeypatch, arguments, message, capsys):
     monkeypatch.chdir(tmp_path)

@@ -121,7 +121,7 @@ def test_killed_while_saving(digits, tmp_path, monkeypatch):
 
 def test_a_killed_process_goes_on(tmp_path):
     """The real thing: SIGKILL, and the same command again."""
-    command = [sys.executable, "-m", "sw", "train", "--model", "digits", "--out", "d.abacus", "--run", "run",
+    command = [sys.executable, "-m", "sw", "train", "--model", "digits", "--out", "d.abacus", "--state", "run",
                "--float-epochs", "0", "--epochs", "2", "--checkpoint", "d.npz", "--threads", "1", "--quiet"]
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
@@ -244,35 +244,35 @@ def test_augmentation_moves_and_mirrors_whole_images():
 
 RANKS = """
 import sys, torch
-from dataclasses import replace
-from sw import data
-from sw.abcnet.models import architecture
-from sw.abcnet.parallel import joined
-from sw.abcnet.recipe import Recipe
-from sw.abcnet.trainer import Trainer
-whole = data.load("digits")
-dataset = replace(whole, train_images=whole.train_images[:100], train_labels=whole.train_labels[:100])
-with joined("cpu") as group:
-    torch.manual_seed(0)
-    run = Trainer(architecture("digits").build(), dataset, Recipe(float_epochs=1, epochs=1, batch=32), 3, group,
-                  quiet=True)
-    accuracy = run.run()
-    torch.save({"accuracy": accuracy, "model": run.model.state_dict()}, f"{sys.argv[1]}/{group.rank}.pt")
+from sw.abcnet import train
+from sw.cli import main
+
+class Spy(train.Trainer):
+    def run(self):
+        accuracy = super().run()
+        torch.save({"accuracy": accuracy, "model": self.model.state_dict()}, f"{self.group.rank}.pt")
+        return accuracy
+
+train.Trainer = Spy
+sys.exit(main(sys.argv[1:]))
 """
 
 
 def test_two_processes_end_with_the_same_weights(tmp_path):
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script),
-               str(tmp_path)]
+    """The command line under torchrun: equal weights everywhere, and one model file, log and state."""
+    (tmp_path / "ranks.py").write_text(RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ranks.py",
+               "train", "--model", "digits", "--out", "d.abacus", "--state", "run", "--float-epochs", "1",
+               "--epochs", "1", "--batch", "256", "--device", "cpu", "--quiet"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert_equal(one["model"], other["model"])
     assert one["accuracy"] == other["accuracy"]
     assert not torch.equal(one["model"]["blocks.head.conv.weight"], build().state_dict()["blocks.head.conv.weight"])
+    assert done.stdout.count("d.abacus: 360 images") == 1
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"state.pt", "log.csv"}
 
 
 def test_what_cannot_run_is_refused(digits):
