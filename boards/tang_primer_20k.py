@@ -9,7 +9,7 @@ GW2A_18 = Part(
 VARIANTS = (
     Board(
         name="tang_primer_20k", variant="dock", title="Sipeed Tang Primer 20K", part=GW2A_18,
-        module="amaranth_boards.tang_primer_20k", platform="TangPrimer20kDockPlatform", preset="small",
+        module="amaranth_boards.tang_primer_20k", platform="TangPrimer20kDockPlatform", preset="compact",
         clock_hz=27_000_000, baud=2_000_000, loader="tangprimer20k",
     ),
 )

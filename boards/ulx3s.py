@@ -9,12 +9,12 @@ LFE5U_45F = Part("LFE5U-45F-6BG381C", "ecp5", luts=43_848, ffs=43_848, bram_kbit
 LFE5U_85F = Part("LFE5U-85F-6BG381C", "ecp5", luts=83_640, ffs=83_640, bram_kbits=3_744, multipliers=156)
 
 
-def _board(variant: str, part: Part) -> Board:
+def _board(variant: str, part: Part, preset: str = "small") -> Board:
     return Board(
         name="ulx3s", variant=variant, title=f"Radiona ULX3S-{variant}F", part=part,
-        module="amaranth_boards.ulx3s", platform=f"ULX3S_{variant}F_Platform", preset="small",
+        module="amaranth_boards.ulx3s", platform=f"ULX3S_{variant}F_Platform", preset=preset,
         clock_hz=25_000_000, baud=3_000_000, loader="ulx3s",
     )
 
 
-VARIANTS = (_board("85", LFE5U_85F), _board("12", LFE5U_12F), _board("25", LFE5U_25F), _board("45", LFE5U_45F))
+VARIANTS = (_board("85", LFE5U_85F), _board("12", LFE5U_12F, "tiny"), _board("25", LFE5U_25F), _board("45", LFE5U_45F))

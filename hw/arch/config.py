@@ -202,7 +202,9 @@ PRESETS: dict[str, Config] = {
         M=2, N=2, row_lanes=8, column_lanes=4, word=16, chain=4, weight_depth=512, activation_depth=512,
         coefficient_bits=13, value_depth=1024,
     ),
-    # 1,024 MAC/cycle: the virtual board, and FPGAs of 12k LUT4 and more.
+    # 512 MAC/cycle: FPGAs of 20k LUT4 with little memory.
+    "compact": Config(row_lanes=8, column_lanes=2, word=32, chain=8),
+    # 1,024 MAC/cycle: the virtual board, and FPGAs of 24k LUT4 and more.
     "small": Config(row_lanes=8, column_lanes=4, word=32, chain=4),
     # 1,024 MAC/cycle shaped for layers of even m and n. Two planes of the image side by side take one more bit.
     "small-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=32, chain=4, coefficient_bits=13),

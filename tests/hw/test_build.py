@@ -11,13 +11,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Fragment
 
 from boards import BOARDS
 from hw.arch.config import Config, preset
 from hw.build import design
 from hw.build.cli import main
+from hw.build.cost import estimate
 from hw.build.flow import Stage
 from hw.build.job import flow_of
+from hw.build.report import check_fit
 from hw.build.tools import Console
 from hw.build.xc7 import database
 from hw.program import part_in
@@ -308,6 +311,25 @@ def test_every_board_has_its_pins_and_clock(tmp_path, board, through_pll):
         "gowin": "",  # the router's command line holds it
     }
     assert frequency[board.part.family] in constraints
+
+
+DEFAULTS = {
+    (board.part.family, board.preset): board for variants in BOARDS.values() for board in reversed(variants)
+}
+
+
+@pytest.mark.parametrize("board", DEFAULTS.values(), ids=lambda b: f"{b.name}-{b.variant}-{b.preset}")
+def test_every_family_elaborates_its_boards_presets(board):
+    config = preset(board.preset).replace(clock_hz=board.preset_clock_hz or board.clock_hz)
+    top = design.BoardTop(board, design.make_top(config, baud=board.baud), config.clock_hz)
+    platform = board.make_platform({"xc7": "Vivado", "ecp5": "Trellis", "gowin": "Apicula"}[board.part.family])
+    assert Fragment.get(top, platform).subfragments
+
+
+@pytest.mark.parametrize("board", [board for boards in BOARDS.values() for board in boards],
+                         ids=lambda b: f"{b.name}-{b.variant}")
+def test_every_board_has_room_for_its_preset(board):
+    check_fit(estimate(preset(board.preset), board.part.family), board.part, board.preset, "takes by estimate")
 
 
 @pytest.mark.parametrize("name", ["arty_a7", "ulx3s"])
