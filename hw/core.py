@@ -76,7 +76,7 @@ class Core(wiring.Component):
             target=control("target", TargetWalk(config)),
         )
         m.submodules.array = array = Array(config)
-        units.values = [ValueLane(config) for _ in range(config.pixel_lanes)]
+        units.values = [ValueLane(config) for _ in range(config.pixel_lanes if config.value_depth else 0)]
         for k, lane in enumerate(units.values):
             m.submodules[f"values{k}"] = lane
         m.d.comb += [sequencer.start.eq(self.start), self.status.eq(sequencer.status)]
@@ -133,26 +133,26 @@ class Core(wiring.Component):
         ended = delayed(m, Cat(finished, drain.place.row_end), timing.COMBINE + config.N - 1, "ended")
         m.d.comb += [comparer.finished.eq(ended[0]), comparer.row_end.eq(ended[1])]
 
+        split = len(comparer.compare.as_value())
         command = Cat(comparer.compare, comparer.access)
         heads = [Signal(config.sum_bits, name=f"head{k}") for k in range(config.pixel_lanes)]
         for k in range(config.pixel_lanes):
-            compare = data.View(compare_layout(config), command[: len(comparer.compare.as_value())])
-            lane, sums = u.values[k], []
-            m.d.comb += [
-                lane.values.eq(u.sequencer.values), lane.access.eq(command[len(comparer.compare.as_value()) :]),
-            ]
+            compare, sums = data.View(compare_layout(config), command[:split]), []
             for chain in range(config.chains):
                 m.submodules[f"threshold{k}_{chain}"] = threshold = Threshold(config)
                 low = chain * config.chain_channels
                 m.d.comb += [
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
-                    threshold.threshold.eq(compare.thresholds[chain]), threshold.addend.eq(lane.addends[chain]),
-                    lane.sums[chain].eq(threshold.sum),
+                    threshold.threshold.eq(compare.thresholds[chain]),
                     threshold.pop.eq(writer.pop & (writer.pop_lane == k) & (writer.pop_chain == chain)),
                 ]
                 m.d.comb += [
                     writer.levels[k][low + c].eq(threshold.levels[c]) for c in range(config.chain_channels)]
                 sums.append(threshold.head)
+                for lane in u.values[k : k + 1]:
+                    m.d.comb += [threshold.addend.eq(lane.addends[chain]), lane.sums[chain].eq(threshold.sum)]
+            for lane in u.values[k : k + 1]:
+                m.d.comb += [lane.values.eq(u.sequencer.values), lane.access.eq(command[split:])]
             # Two steps from all units to one sum: their multiplexers are far apart.
             m.d.sync += heads[k].eq(Choice(sums)[writer.pop_chain])
             if k < config.pixel_lanes - 1:
@@ -213,7 +213,7 @@ class Core(wiring.Component):
             with m.Case(Space.RESULTS):
                 m.d.sync += word.eq(results.read_data[0])
             with m.Case(Space.VALUES):
-                m.d.sync += word.eq(Choice([lane.word for lane in u.values])[bank])
+                m.d.sync += word.eq(Choice([lane.word for lane in u.values] or [0])[bank])
             with m.Default():
                 m.d.sync += word.eq(Choice(feeder.probed)[bank])
         for k, lane in enumerate(u.values):

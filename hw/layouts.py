@@ -74,7 +74,7 @@ def compare_layout(config: Config) -> data.StructLayout:
 
 def access_layout(config: Config) -> data.StructLayout:
     """What travels along the pixel lanes to the value memories: the word at `address`, used if `valid`."""
-    return data.StructLayout({"valid": 1, "address": range(config.value_depth)})
+    return data.StructLayout({"valid": 1, "address": range(max(2, config.value_depth))})
 
 
 CODE_BITS = 64  # one half of the code table

@@ -1,6 +1,6 @@
 """Thresholds: finished sums become levels, level = #{t : X >= T[t]}, one threshold per cycle and unit."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -103,7 +103,8 @@ class Comparer(wiring.Component):
         config, levels, values = self._config, self.conv.levels, self.values
         residual = Signal()
         count = Signal(LEVEL_BITS + 1)  # threshold words per channel, 0: sums are emitted
-        valued = values.keep | (values.add & (levels != 0))
+        # Constant without a value memory: all that serves residual connections is then optimised away.
+        valued = values.keep | (values.add & (levels != 0)) if config.value_depth else C(0)
         m.d.sync += [residual.eq(valued), count.eq(levels + valued)]
         base = Signal(17)
         pointer = Signal(17)

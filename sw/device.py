@@ -115,10 +115,11 @@ class EmulatedDevice:
     def _place(self, payload: bytes, readable: bool) -> tuple[Space, int, int, int]:
         """Memory, bank, address and bytes per word at the start of WRITE and READ."""
         address = Address.unpack(payload[: Address.FORMAT.size])
-        if address.space not in (wire.READABLE if readable else list(Space)):
+        memories = self.machine.config.memories
+        if address.space not in memories or (readable and address.space not in wire.READABLE):
             raise _Refuse(Error.SPACE)
         space = Space(address.space)
-        memory = self.machine.config.memories[space]
+        memory = memories[space]
         if address.bank >= memory.banks:
             raise _Refuse(Error.BANK)
         return space, address.bank, address.address, memory.bytes_per_word

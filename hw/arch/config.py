@@ -82,7 +82,7 @@ class Config:
     coefficient_depth: int = _u(2, 65536, "coefficient words (N each) per chain", 256)
     threshold_depth: int = _u(2, 65536, "thresholds per chain", 512)
     program_depth: int = _u(2, 4096, "instructions", 64)
-    value_depth: int = _u(2, 65536, "words of residual values per pixel lane, one value per chain each", 256)
+    value_depth: int = _u(0, 65536, "words of residual values per pixel lane, one value per chain each; 0: none", 256)
     result_depth: int = _u(2, 65536, "integer results of one frame", 256)
     image_depth: int = _u(2, 65536, "bytes of the image line buffer", 2048)
     accumulator_bits: int = _u(4, 24, "bits of a popcount accumulator", 14)
@@ -107,6 +107,8 @@ class Config:
                     f"Config.{name} must be a multiple of {divisor} = {getattr(self, divisor)} ({by}), "
                     f"not {getattr(self, name)}"
                 )
+        if self.value_depth == 1:
+            raise ConfigError("Config.value_depth must be 0 (no residual connections) or at least 2, not 1")
         if self.word % 8:
             raise ConfigError(f"Config.word must be a multiple of 8, not {self.word}")
         if self.word % self.channel_lanes:
@@ -150,6 +152,7 @@ class Config:
     @property
     def memories(self) -> dict[Space, Memory]:
         """Shape of every host-addressable memory."""
+        values = Memory(self.pixel_lanes, self.value_depth, self.chains * VALUE_BITS)
         return {
             Space.PROGRAM: Memory(1, self.program_depth, INSTRUCTION_BITS),
             Space.TAPS: Memory(1, self.tap_depth, TAP_BITS),
@@ -158,8 +161,7 @@ class Config:
             Space.THRESHOLDS: Memory(self.chains, self.threshold_depth, self.sum_bits),
             Space.ACTIVATIONS: Memory(self.pixel_lanes, self.activation_depth, self.N * self.word),
             Space.RESULTS: Memory(1, self.result_depth, self.sum_bits),
-            Space.VALUES: Memory(self.pixel_lanes, self.value_depth, self.chains * VALUE_BITS),
-        }
+        } | ({Space.VALUES: values} if self.value_depth else {})
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, one line. `from_json` inverts it."""
@@ -194,6 +196,7 @@ PRESETS: dict[str, Config] = {
     # 128 MAC/cycle behind a single combine unit: the fewest LUTs, for FPGAs of 8k LUT4.
     "micro": Config(
         row_lanes=8, column_lanes=1, word=16, chain=8, weight_depth=1024, activation_depth=2048, threshold_depth=512,
+        value_depth=0,
     ),
     # The smallest machines that have every feature; tests run on them.
     "tiny": Config(row_lanes=4, column_lanes=2, word=16, chain=2, weight_depth=1024, activation_depth=1024,
@@ -208,10 +211,10 @@ PRESETS: dict[str, Config] = {
     "small": Config(row_lanes=8, column_lanes=4, word=32, chain=4),
     # 1,024 MAC/cycle shaped for layers of even m and n. Two planes of the image side by side take one more bit.
     "small-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=32, chain=4, coefficient_bits=13),
-    # 4,096 MAC/cycle: Artix-7 35T class.
+    # 4,096 MAC/cycle: Artix-7 35T class, whose LUTs leave no room for residual connections.
     "medium": Config(
         row_lanes=16, column_lanes=4, word=64, chain=8, weight_depth=1024, activation_depth=1024,
-        threshold_depth=1024, coefficient_depth=512, value_depth=2048, clock_hz=100_000_000,
+        threshold_depth=1024, coefficient_depth=512, value_depth=0, clock_hz=100_000_000,
     ),
     # 16,384 MAC/cycle: Artix-7 100T class.
     "large": Config(

@@ -237,7 +237,9 @@ def encode(instruction: Packed) -> int:
 
 def ceilings(config: Config) -> dict[tuple[type[Packed], str], int]:
     """Highest legal values of the fields whose range depends on the configuration."""
-    return {(Source, "tail_bits"): config.word, (Target, "pitch_banks"): config.pixel_lanes - 1}
+    values = int(config.value_depth > 0)
+    return {(Source, "tail_bits"): config.word, (Target, "pitch_banks"): config.pixel_lanes - 1,
+            (Values, "add"): values, (Values, "keep"): values}
 
 
 def decode(word: int, config: Config | None = None) -> Packed:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hw.arch.config import Space, preset
+from hw.arch.isa import Fault, Values, encode
 from hw.core import Core
 from sim.runner import run
 from sw.abcnet.reference import reference
@@ -12,6 +13,8 @@ from sw.compiler import compile
 from sw.emulator import Machine
 from tests.graphs import random_graph, random_images
 from tests.residuals import residual_graph, shortest_passes
+
+PLAIN = preset("tiny").replace(value_depth=0)  # no residual connections
 
 
 def case(graph, config, images, stall=0.0):
@@ -45,10 +48,22 @@ def replay(config, content, folder):
 
 @pytest.mark.parametrize(("name", "seed", "stall"), [
     ("tiny", 3, 0.0), ("tiny", 14, 0.5), ("tiny", 5, 0.0), ("tiny-2x2", 14, 0.0), ("tiny-2x2", 7, 0.5),
+    ("plain", 6, 0.0),
 ])
 def test_random_networks(name, seed, stall, tmp_path):
-    config, graph = preset(name), random_graph(seed)
+    config, graph = PLAIN if name == "plain" else preset(name), random_graph(seed)
     replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)
+
+
+def test_values_are_illegal_without_their_memory(tmp_path):
+    words = [(int(Space.PROGRAM), 0, [encode(Values(0, add, keep, 0, 0))]) for add, keep in ((0, 1), (1, 0))]
+    runs = [([memory], [], (int(Fault.ILLEGAL), 0), [], 0) for memory in words]
+    for space, bank, program in words:
+        machine = Machine(PLAIN)
+        machine.write(Space(space), bank, 0, program)
+        machine.run()
+        assert (machine.fault, machine.fault_address) == (Fault.ILLEGAL, 0)
+    replay(PLAIN, {"config": json.loads(PLAIN.to_json()), "runs": runs, "stall": 0.0}, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-2x2"])

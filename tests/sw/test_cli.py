@@ -214,7 +214,7 @@ def bad(folder: Path) -> None:
     (["run", "model.abacus", "float.npy"], r"must be uint8 of shape \[B, 6, 6, 1\], not float64"),
     (["run", "model.abacus", "none.npy"], "images of none.npy must be one or more, not 0"),
     (["run", "model.abacus", "dataset:cats"], "data set must be one of digits, .* not 'cats'"),
-    (["run", "model.abacus", "images.npy", "--preset", "huge"], "preset must be one of tiny, .* not 'huge'"),
+    (["run", "model.abacus", "images.npy", "--preset", "huge"], "preset must be one of .*tiny, .* not 'huge'"),
     (["info", "model.abacus", "--config", "missing.json"], "configuration file missing.json cannot be read: No such"),
     (["info", "model.abacus", "--config", "odd.json"], "configuration file odd.json cannot be read: it is not text"),
     (["info", "model.abacus", "--config", "list.json"], "file list.json: configuration must be a JSON object"),
