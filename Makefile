@@ -16,10 +16,11 @@ REQUIREMENTS := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help build xc7-tools demo test bench torture verify lint clean
+.PHONY: help build boards xc7-tools demo test bench torture verify lint clean
 
 help:
 	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
+	@echo "make boards                            every board with its preset, figures into docs/boards.md; hours"
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
 	@echo "make bench                             area and cycles beside the peers' into docs/bench.md; some 20 minutes"
@@ -30,6 +31,9 @@ help:
 
 build: $(VENV)/.hw $(if $(filter $(XC7_BOARDS),$(BOARD)),xc7-tools)
 	$(BIN)/python -m hw.build --board $(BOARD) $(ARGS)
+
+boards: $(VENV)/.hw xc7-tools
+	$(BIN)/python -m hw.build.shelf $(ARGS)
 
 # Where they cannot be installed, the build still ends with Verilog, synthesis and a plan for the vendor's tools.
 xc7-tools: $(VENV)/.hw

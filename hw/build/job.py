@@ -13,6 +13,7 @@ from hw.arch.config import Config, ConfigError
 
 from . import design
 from .blocks import Blocks, as_report
+from .cost import estimate
 from .ecp5 import ECP5
 from .errors import BuildError
 from .flow import Flow, Stage
@@ -191,8 +192,11 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
     blocks = Blocks(work / "top.json", work / "top.v")
     report["blocks"] = as_report(blocks.usage(flow.weights, flow.ignored))
     report["synthesis"] = asdict(usage)
+    guess = estimate(job.config, part.family)
+    report["estimate"] = asdict(guess)
     report["available"] = {name: getattr(part, name) for name in asdict(usage)}
-    console.say(table(usage, part) + "\n  (synthesis estimate, no timing)")
+    console.say(table(usage, part) + "\n  (after synthesis, no timing; "
+                f"the model's {guess.luts:,} LUT are off by {guess.luts / max(usage.luts, 1) - 1:+.1%})")
     check_fit(usage, part, job.name, "needs")
     report["status"] = "synthesised"
 

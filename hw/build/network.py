@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 520, 300, 62, 42  # of the roofline, in pixels
+WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 520, 300, 62, 42, 24  # of the roofline, in pixels
 COLOUR = "#3b6fb6"
 
 
@@ -57,15 +57,16 @@ def roofline(layers: Sequence[Mapping[str, Any]], config: Mapping[str, int], pea
 
     def at(x: float, y: float) -> tuple[float, float]:
         across, up = math.log(x / low_x) / math.log(high_x / low_x), math.log(y / low_y) / math.log(high_y / low_y)
-        return LEFT + across * (WIDTH - LEFT - 12), HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - 12)
+        return LEFT + across * (WIDTH - LEFT - MARGIN), HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - MARGIN)
 
     shapes = [f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#f4f5f7"/>']
     for decade in range(round(math.log10(high_x / low_x)) + 1):
         x, _ = at(low_x * 10**decade, low_y)
-        shapes.append(_line(x, 12, x, HEIGHT - BOTTOM, "#dfe3e8") + _text(x, HEIGHT - BOTTOM + 15, low_x * 10**decade))
+        shapes.append(_line(x, MARGIN, x, HEIGHT - BOTTOM, "#dfe3e8"))
+        shapes.append(_text(x, HEIGHT - BOTTOM + 15, low_x * 10**decade))
     for decade in range(round(math.log10(high_y / low_y)) + 1):
         _, y = at(low_x, low_y * 10**decade)
-        shapes.append(_line(LEFT, y, WIDTH - 12, y, "#dfe3e8") + _text(LEFT - 24, y + 4, low_y * 10**decade))
+        shapes.append(_line(LEFT, y, WIDTH - MARGIN, y, "#dfe3e8") + _text(LEFT - 24, y + 4, low_y * 10**decade))
     corners = [at(x, min(peak, max(low_y, x * bandwidth))) for x in (low_x, max(low_x, peak / bandwidth), high_x)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     shapes.append(f'<polyline points="{path}" fill="none" stroke="#1d2733" stroke-width="1.6"/>')

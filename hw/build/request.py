@@ -79,7 +79,7 @@ def fitted(options: argparse.Namespace, board: Board, console: Console) -> tuple
     config = with_clock(best[0].config, board, clock_of(options) or best[0].config.clock_hz)
     network = {
         "model": model.name, "cycles": best[0].cycles, "layers": list(best[0].layers),
-        "estimate": asdict(best[0].usage), "frontier": [_summary(choice) for choice in best],
+        "frontier": [_summary(choice) for choice in best],
     }
     return f"for-{model.stem}", config, network
 
