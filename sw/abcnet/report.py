@@ -130,13 +130,15 @@ class Report:
                  f"Cycles and memories of preset `{self.study.preset}` ({self.config.macs_per_cycle:,} binary MAC a "
                  f"cycle, M = {self.config.M}, N = {self.config.N}), from the compiler, whose prediction is the "
                  "hardware's counter. All points run on the same bitstream, so LUTs do not differ: docs/boards.md has "
-                 "them. A star marks the frontier: nothing faster is as accurate.", ""]
+                 "them. A star marks the frontier: nothing faster is as accurate. A dagger: needs a coefficient memory "
+                 f"deeper than the preset's {self.config.coefficient_depth} words.", ""]
         for label, results in sorted(self.by_label.items(), key=lambda item: item[1][0].cost.cycles or 1 << 62):
             cost, value = results[0].cost, mean(result.accuracy for result in results)
             star = "*" if cost.cycles and value > best else ""
             best = max(best, value) if cost.cycles else best
-            figures = ([f"{cost.cycles:,}", f"{cost.parameter_bits / 1000:,.0f}", f"{cost.activation_bits / 1000:,.0f}"]
-                       if cost.cycles else [cost.reason, ABSENT, ABSENT])
+            dagger = "†" if cost.coefficient_depth > self.config.coefficient_depth else ""
+            figures = ([f"{cost.cycles:,}{dagger}", f"{cost.parameter_bits / 1000:,.0f}",
+                        f"{cost.activation_bits / 1000:,.0f}"] if cost.cycles else [cost.reason, ABSENT, ABSENT])
             rows.append([label, f"{value:.2f}", star, *figures])
         table = _table(["scheme", "accuracy", "frontier", "cycles", "parameters kbit", "activations kbit"], rows)
         return [*lines, *table, "", "![](frontier.png)", ""]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ from .train import CALIBRATION
 from .trainer import Trainer
 
 VERSION = 1  # of the method; a change makes earlier results those of another study
+DEEPEST = 4096  # coefficient memory, in words per chain
 LEAST_BITS = 8  # of coefficients, before a network counts as not fitting
 PLANES = (1, 3, 5)
 REAL_PLANES = (1, 2, 3, 5)
@@ -67,7 +69,7 @@ class Study:
 class Cost:
     """What a network takes on one configuration: cycles per image; bits of weights, coefficients and thresholds as
     stored; peak activation bits; binary convolutions per layer after recoding, the most of any layer; width of the
-    coefficients. Why not, if it does not fit.
+    coefficients; depth of their memory. Why not, if it does not fit.
     """
 
     cycles: int = 0
@@ -75,6 +77,7 @@ class Cost:
     activation_bits: int = 0
     convolutions: int = 0
     coefficient_bits: int = 0
+    coefficient_depth: int = 0
     reason: str = ""
 
 
@@ -144,22 +147,29 @@ def load(study: Study, using: Scheme, seed: int, folder: Path) -> Result | None:
 
 def _train(study: Study, using: Scheme, seed: int, dataset: Dataset, config: Config, folder: Path,
            quiet: bool) -> Result:
+    """The result of one run. Its weights stay in the folder, so that it can be judged again without training."""
     name = digest(study.settings(using, seed))
-    start = _start(study, seed, dataset, folder, quiet)
-    if not quiet:
-        print(f"{using}, seed {seed}", file=sys.stderr)
-    torch.manual_seed(seed)
-    model = architecture(study.network, using).build()
-    weights = checkpoint.load(start).state_dict()
-    model.load_state_dict({key: weights.get(key, value) for key, value in model.state_dict().items()})
-    work = folder / name
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        start = _start(study, seed, dataset, folder, quiet)
+        torch.manual_seed(seed)
+        model = architecture(study.network, using).build()
+        weights = checkpoint.load(start).state_dict()
+        model.load_state_dict({key: weights.get(key, value) for key, value in model.state_dict().items()})
+        _fit(model, dataset, study.recipe, seed, path, start.name, None if quiet else f"{using}, seed {seed}")
+    return replace(_judge(checkpoint.load(path), dataset, config), label=str(using), seed=seed, digest=name)
+
+
+def _fit(model: Network, dataset: Dataset, recipe: Recipe, seed: int, path: Path, start: str,
+         title: str | None) -> None:
+    """Train, going on where an earlier attempt was killed, and save the weights to `path`."""
+    if title:
+        print(title, file=sys.stderr)
+    work = path.with_suffix("")
     work.mkdir(exist_ok=True)
-    Trainer(model, dataset, study.recipe, seed, folder=work, start=start.name, quiet=quiet).run()
-    result = replace(_judge(model, dataset, config), label=str(using), seed=seed, digest=name)
-    for file in work.iterdir():  # the result stays, what led to it goes
-        file.unlink()
-    work.rmdir()
-    return result
+    Trainer(model, dataset, recipe, seed, folder=work, start=start, quiet=title is None).run()
+    checkpoint.save(path, model)
+    shutil.rmtree(work)
 
 
 def _judge(model: Network, dataset: Dataset, config: Config) -> Result:
@@ -191,25 +201,25 @@ def _start(study: Study, seed: int, dataset: Dataset, folder: Path, quiet: bool)
     settings = replace(study, recipe=study.start).settings(BASELINE, seed)
     path = folder / f"start-{digest(settings)}.npz"
     if not path.exists():
-        if not quiet:
-            print(f"full-precision start, seed {seed}", file=sys.stderr)
         torch.manual_seed(seed)
         model = architecture(study.network, BASELINE).build()
-        work = folder / path.stem
-        work.mkdir(exist_ok=True)
-        Trainer(model, dataset, study.start, seed, folder=work, quiet=quiet).run()
-        checkpoint.save(path, model)
+        _fit(model, dataset, study.start, seed, path, "seed", None if quiet else f"full-precision start, seed {seed}")
     return path
 
 
 def cost(graph: Graph, config: Config) -> Cost:
-    """Cost of a graph on a configuration, as its compiled program has it."""
+    """Cost of a graph on a configuration, as its compiled program has it; with a deeper coefficient memory if need be,
+    which costs block RAM and no cycles.
+    """
     try:
         program = compile(graph, config)
     except CompileError as error:
+        if "of coefficients memory" in str(error) and config.coefficient_depth < DEEPEST:
+            return cost(graph, config.replace(coefficient_depth=2 * config.coefficient_depth))
         return Cost(reason=str(error))
     memory = {space: config.memories[space] for space in program.memories}
     bits = sum(words.shape[0] * words.shape[1] * memory[space].bits for space, words in program.memories.items())
     planes = [stage.planes.split(" ")[0].split("x") for stage in program.stages if "x" in stage.planes]
     return Cost(program.predicted_cycles, bits, program.activation_words * config.pixel_lanes * config.N * config.word,
-                max(int(np.prod([int(count) for count in pair])) for pair in planes[1:]))
+                max(int(np.prod([int(count) for count in pair])) for pair in planes[1:]),
+                coefficient_depth=config.coefficient_depth)

@@ -6,14 +6,17 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 
 from hw.arch.config import preset
 from sw.abcnet import speed, study
+from sw.abcnet.models import architecture
 from sw.abcnet.recipe import Recipe
 from sw.abcnet.report import Report
 from sw.abcnet.schemes import scheme
 from sw.abcnet.study import Cost, Result, Study, points
 from sw.cli import main
+from sw.export import export
 
 SETTINGS = Study("digits", "digits", 64, 30, Recipe(0, 1), Recipe(0, 2), "small")
 
@@ -157,3 +160,14 @@ def test_speed_measures_every_pair_of_planes(monkeypatch, capsys):
     table = [line.split() for line in out.splitlines() if line.startswith("    ")]
     assert [len(row) for row in table] == [6] * 10
     assert all(float(cell) > 0 for row in table for cell in row)
+
+
+def test_a_deeper_coefficient_memory_where_the_preset_has_too_little():
+    """5 x 5 with activations recoded to 3 planes: 40 + 3 * 120 words. No depth helps weights that do not fit."""
+    torch.manual_seed(0)
+    graph = export(architecture("digits", scheme("abc", M=5, N=5)).build(), coefficient_bits=9)
+    full = study.cost(graph, preset("medium"))
+    deeper = study.cost(graph, preset("medium").replace(coefficient_depth=64))
+    assert full.coefficient_depth == deeper.coefficient_depth == 512
+    assert full.cycles == deeper.cycles > 0
+    assert "weights memory" in study.cost(graph, preset("medium").replace(weight_depth=8)).reason
