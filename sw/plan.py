@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from hw.arch.config import Config, ConfigError, Space
-from hw.arch.isa import Pack
+from hw.arch.isa import NO_VALUES, Conv, Pack, Values, Walk
 from sw import artifact
 from sw.compiler import CompileError, Program, compile
 from sw.compiler.recode import recode
@@ -61,6 +61,22 @@ def needs(program: Program) -> dict[str, int]:
     [pack] = [instruction for instruction in program.instructions if isinstance(instruction, Pack)]
     return used | {
         "activation_depth": program.activation_words,
+        "value_depth": value_words(program),
         "result_depth": program.result_words + RECEIPT_WORDS,
         "image_depth": pack.window_rows * pack.columns * pack.channels,
     }
+
+
+def value_words(program: Program) -> int:
+    """Words of the value memory, 0 without residual connections: what instructions in turn set up and run."""
+    config, end = program.config, 0
+    walk, values = None, NO_VALUES
+    for instruction in program.instructions:
+        if isinstance(instruction, Walk):
+            walk = instruction
+        elif isinstance(instruction, Values):
+            values = instruction
+        elif isinstance(instruction, Conv) and walk and (values.add or values.keep):
+            groups = instruction.row_groups * -(-walk.pixels // config.pixel_lanes)
+            end = max(end, values.base + groups * config.chain_channels)
+    return end

@@ -33,7 +33,7 @@ SAMPLES: dict[str, Config] = {
     "wide": Config(row_lanes=4, column_lanes=8, word=32, chain=4),
     "tall": Config(row_lanes=32, column_lanes=2, word=32, chain=8),
     "deep": Config(row_lanes=8, column_lanes=2, word=128, chain=8),
-    "planes": Config(M=2, N=1, row_lanes=16, column_lanes=4, word=16, chain=4),
+    "planes": Config(M=2, N=1, row_lanes=16, column_lanes=4, word=16, chain=4, value_depth=0),
 }
 
 

@@ -47,6 +47,10 @@ def _thresholds(c: Config) -> tuple[float, ...]:
     return c.pixel_lanes * c.chains * c.sum_bits, c.pixel_lanes * c.channel_lanes * c.sum_bits
 
 
+def _values(c: Config) -> tuple[float, ...]:
+    return (c.pixel_lanes * c.chains if c.value_depth else 0,)
+
+
 def _rest(c: Config) -> tuple[float, ...]:
     rotation = c.column_lanes * c.word
     return 1, rotation, rotation * math.log2(c.pixel_lanes), c.pixel_lanes * c.channel_lanes, c.row_lanes * c.word
@@ -58,6 +62,7 @@ GROUPS: dict[str, tuple[Features, Features]] = {
     "array.combine": (_combines, _rings),
     "array": (_travelling, _travelling),
     "threshold": (_thresholds, _thresholds),
+    "values": (_values, _values),
     "": (_rest, _rest),
 }
 Weights = tuple[np.ndarray, np.ndarray]  # of the features of a group's LUTs and registers

@@ -25,7 +25,7 @@ from .report import Usage, rows
 # Shares of a part that a search may fill: fuller designs hardly route.
 SHARES = Usage(luts=85, ffs=85, bram_kbits=100, multipliers=100)
 LARGEST = {f.name: f.metadata["high"] for f in fields(Config) if f.name.endswith("_depth")}
-SMALLEST = dict.fromkeys(LARGEST, 64)
+SMALLEST = dict.fromkeys(LARGEST, 64) | {"value_depth": 0}
 ROWS = 512  # of a block RAM at its widest: fewer words take as much
 LEAST = {"image_depth": 2048, "program_depth": 64}  # of memories whose depth is a power of two
 SLOWEST = 1.5  # times the fastest: what is slower even if no lane ever idles is not asked for

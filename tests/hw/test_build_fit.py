@@ -14,8 +14,10 @@ from hw.build.cost import bram_kbits
 from hw.build.errors import BuildError
 from hw.build.fit import LARGEST, Planner, describe, fits, frontier, search, shapes, trimmed
 from sw import artifact
-from sw.compiler import compile
+from sw.compiler import CompileError, compile
+from sw.plan import needs
 from tests.hw.small import Small, report_of
+from tests.residuals import residual_graph
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 WORK = 1 << 24  # binary multiply-accumulates of the stand-in's network
@@ -91,8 +93,18 @@ def test_the_compiler_answers_through_the_pipe(name):
     with Planner(path) as planner:
         assert planner(smaller)["cycles"] == answer["cycles"]
         for field, words in answer["needs"].items():
-            if field not in ("image_depth", "result_depth"):
+            if field not in ("image_depth", "result_depth", "value_depth"):
                 assert "error" in planner(smaller.replace(**{field: words - 1})), field
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_residual_values_are_what_the_program_touches(seed):
+    graph = residual_graph(seed)
+    needed = needs(compile(graph, preset("small").replace(value_depth=65536)))["value_depth"]
+    assert needed
+    compile(graph, preset("small").replace(value_depth=needed))
+    with pytest.raises(CompileError, match="more than the value memory's depth"):
+        compile(graph, preset("small").replace(value_depth=needed - 1))
 
 
 def test_unreadable_model_is_one_sentence(tmp_path, capsys):
