@@ -24,6 +24,7 @@ class Column(wiring.Component):
     -------
     weights, step, drain : what column 0 or the column to the left provides; `next_*` pass it on a cycle later
     activation, enable : this column's operand, in the cycle of `weights`; a word not enabled counts nothing
+    void : with a word, the pool position of its pass does not take part; only in the last plane lane of a pixel
     left, total : channel sums of the planes to the left, and including this one
     final : sums of complete channels, in the last plane lane of a pixel (`Combine`)
 
@@ -39,7 +40,7 @@ class Column(wiring.Component):
             "weights": In(weights), "step": In(step_layout(config)), "drain": In(drain_layout(config)),
             "next_weights": Out(weights), "next_step": Out(step_layout(config)),
             "next_drain": Out(drain_layout(config)),
-            "activation": In(config.word), "enable": In(1),
+            "activation": In(config.word), "enable": In(1), "void": In(1),
             "left": In(totals), "total": Out(totals), "final": Out(finals),
         })
 
@@ -65,6 +66,12 @@ class Column(wiring.Component):
         with m.If(load):
             m.d.sync += held.eq(total)
 
+        # Whether the position takes part: the same again.
+        void, void_total, void_held = delayed(m, self.void, popcount.LATENCY, "void"), Signal(), Signal()
+        m.d.sync += void_total.eq(Mux(counted.clear, 0, void_total) | void)
+        with m.If(load):
+            m.d.sync += void_held.eq(void_total)
+
         for chain in range(config.chains):
             m.submodules[f"combine{chain}"] = combine = Combine(config, self._plane)
             below = 0
@@ -76,7 +83,8 @@ class Column(wiring.Component):
                 ]
                 below = dot.value
             m.d.comb += [
-                combine.matches.eq(below), combine.bits.eq(held), combine.drain.eq(self.drain),
+                combine.matches.eq(below), combine.bits.eq(held), combine.void.eq(void_held),
+                combine.drain.eq(self.drain),
                 combine.coefficient.eq(self.drain.coefficients[chain][self._plane]),
                 combine.left.eq(self.left[chain]), self.total[chain].eq(combine.total),
                 self.final[chain].eq(combine.final),
@@ -88,7 +96,8 @@ class Array(wiring.Component):
     """`column_lanes` columns side by side.
 
     `weights`, `step` and `drain` are column 0's. `activations` and `enables` of pixel lane k, plane lane j belong to
-    cycle t + k*N + j of the weights at t: the caller skews them. `finals[k]` follows with the same skew.
+    cycle t + k*N + j of the weights at t, and `voids` to its last plane lane's: the caller skews them. `finals[k]`
+    follows with the same skew.
     """
 
     def __init__(self, config: Config):
@@ -100,6 +109,7 @@ class Array(wiring.Component):
             "drain": In(drain_layout(config)),
             "activations": In(data.ArrayLayout(plane_words, config.pixel_lanes)),
             "enables": In(data.ArrayLayout(config.N, config.pixel_lanes)),
+            "voids": In(data.ArrayLayout(1, config.pixel_lanes)),
             "finals": Out(data.ArrayLayout(finals, config.pixel_lanes)),
         })
 
@@ -117,6 +127,7 @@ class Array(wiring.Component):
             if plane:
                 m.d.comb += column.left.eq(left)
             if plane == config.N - 1:
+                m.d.comb += column.void.eq(self.voids[pixel])
                 m.d.comb += self.finals[pixel].eq(column.final)
             weights, step, drain, left = column.next_weights, column.next_step, column.next_drain, column.total
         return m

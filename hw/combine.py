@@ -4,9 +4,11 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.arch import timing
 from hw.arch.config import Config
 from hw.layouts import drain_layout, slot_layout
 from hw.multiply import Multiplier
+from hw.pipeline import delayed
 
 
 def final_layout(config: Config) -> data.StructLayout:
@@ -61,7 +63,8 @@ class Combine(wiring.Component):
 
     Members
     -------
-    matches, bits : the slot's count, and the bits that took part, in the cycle of `drain`
+    matches, bits, void : the slot's count, the bits that took part, and whether its pool position does not, in the
+        cycle of `drain`
     drain, coefficient : the slot and this unit's coefficient
     left : total of the plane lane to the left, one cycle ahead of `total`
     total : sum of a channel over this and the plane lanes to the left, `hw.arch.timing.COMBINE` - 2 cycles after its
@@ -74,7 +77,7 @@ class Combine(wiring.Component):
     def __init__(self, config: Config, plane: int):
         self._config, self._plane = config, plane
         super().__init__({
-            "matches": In(config.accumulator_bits), "bits": In(config.accumulator_bits),
+            "matches": In(config.accumulator_bits), "bits": In(config.accumulator_bits), "void": In(1),
             "drain": In(drain_layout(config)), "coefficient": In(signed(config.coefficient_bits)),
             "left": In(signed(config.sum_bits)), "total": Out(signed(config.sum_bits)),
             "final": Out(final_layout(config)),
@@ -110,7 +113,8 @@ class Combine(wiring.Component):
             sums.step.eq(channel),
             sums.i.eq(self.total + Mux(stages[4].place.first_pass, 0, sums.o)),
         ]
-        m.d.sync += best.i.eq(sums.i)
+        void = delayed(m, self.void, timing.COMBINE - 2, "void")
+        m.d.sync += best.i.eq(Mux(void, -1 << config.sum_bits - 1, sums.i))
         m.d.comb += [
             best.step.eq(stages[5].valid & stages[5].last_plane & stages[5].place.final_pass),
             best.first.eq(stages[5].place.first_position), self.final.value.eq(best.o),

@@ -122,6 +122,7 @@ class Core(wiring.Component):
             u.drain.words.eq(coefficients.read_data),
             array.weights.eq(u.feeder.weights), array.step.eq(u.feeder.step), array.drain.eq(u.drain.drain),
             array.activations.eq(u.feeder.activations), array.enables.eq(u.feeder.enables),
+            array.voids.eq(u.feeder.voids),
         ]
         m.d.comb += [address.eq(u.feeder.weight_address) for address in weights.read_address]
         m.d.comb += [address.eq(u.drain.address) for address in coefficients.read_address]

@@ -31,7 +31,7 @@ class LaneAddresses(wiring.Component):
     lanes, source, tap, inner : the lanes' origins, the tensor, and the word asked for
     wrapped : inner + source.pixel_words, for lanes whose tap lies in the next row of banks
     rotate : banks that bank b is ahead of the lane it serves, two cycles later
-    inside[k], addresses[k] : lane k's, two cycles later
+    inside[k], void[k], addresses[k] : lane k's, two cycles later
     """
 
     def __init__(self, config: Config):
@@ -41,26 +41,27 @@ class LaneAddresses(wiring.Component):
             "lanes": In(data.ArrayLayout(lane_layout(), lanes)), "source": In(layout_of(Source)),
             "tap": In(layout_of(Tap)), "inner": In(12), "wrapped": In(13),
             "rotate": Out(exact_log2(lanes)), "inside": Out(data.ArrayLayout(1, lanes)),
-            "addresses": Out(data.ArrayLayout(signed(20), lanes)),
+            "void": Out(data.ArrayLayout(1, lanes)), "addresses": Out(data.ArrayLayout(signed(20), lanes)),
         })
 
     def elaborate(self, platform):
         m = Module()
         lanes, source, tap = self._config.pixel_lanes, self.source, self.tap
-        rotate, near, far = Signal.like(self.rotate), Signal(signed(19)), Signal(signed(19))
+        rotate, near, far, anchor = Signal.like(self.rotate), Signal(signed(19)), Signal(signed(19)), Signal()
         m.d.sync += [
             near.eq(tap.offset + self.inner), far.eq(tap.offset + self.wrapped), rotate.eq(tap.rotate),
-            self.rotate.eq(rotate),
+            self.rotate.eq(rotate), anchor.eq(tap.anchor),
         ]
         for k in range(lanes):
             lane = self.lanes[k]
             row, column, address = Signal(signed(15)), Signal(signed(15)), Signal(18)
-            valid, wraps = Signal(), Signal()
+            valid, wraps, inside = Signal(), Signal(), Signal()
+            m.d.comb += inside.eq(
+                valid & (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns))
             m.d.sync += [
                 valid.eq(lane.valid), row.eq(lane.row + tap.dy), column.eq(lane.column + tap.dx),
                 address.eq(lane.address), wraps.eq(tap.rotate + k >= lanes),
-                self.inside[k].eq(
-                    valid & (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns)),
+                self.inside[k].eq(inside), self.void[k].eq(anchor & ~inside),
                 self.addresses[k].eq(address + Mux(wraps, far, near)),
             ]
         return m
@@ -78,7 +79,7 @@ class Feeder(wiring.Component):
     read_address, read_data : the activation memory
     probe, probe_address : read this address of all banks instead; `probed` has the words three cycles later
     weights, step : for column 0, `hw.arch.timing.FEED` cycles after `issue`
-    activations, enables : for all columns, skewed as the array wants them
+    activations, enables, voids : for all columns or pixel lanes, skewed as the array wants them
     fault : a word outside the activation memory was asked for; it is not read
     """
 
@@ -99,6 +100,7 @@ class Feeder(wiring.Component):
             "weights": Out(data.ArrayLayout(config.word, config.row_lanes)), "step": Out(step_layout(config)),
             "activations": Out(data.ArrayLayout(plane_words, config.pixel_lanes)),
             "enables": Out(data.ArrayLayout(config.N, config.pixel_lanes)),
+            "voids": Out(data.ArrayLayout(1, config.pixel_lanes)),
             "fault": Out(1),
         })
 
@@ -149,10 +151,14 @@ class Feeder(wiring.Component):
         m.d.comb += self.weight_address.eq(issue[6].weight)
         m.d.sync += [self.weights.eq(self.weight_words), self.probed.eq(self.read_data)]
         words = rotated([self.probed[b] for b in range(lanes)], rotate6)
+        void6 = delayed(m, addresses.void, 3, "void")
         low = self.source.padding == Padding.LOW
         for k in range(lanes):
             word, enable = Signal(config.N * config.word, name=f"word{k}"), Signal(name=f"enable{k}")
             m.d.sync += [word.eq(Mux(inside6[k], words[k], 0)), enable.eq(issue[7].valid & (inside6[k] | low))]
+            void = Signal(name=f"void{k}")
+            m.d.sync += void.eq(issue[7].valid & void6[k])
+            m.d.comb += self.voids[k].eq(delayed(m, void, (k + 1) * config.N - 1, f"void{k}"))
             for j in range(config.N):
                 plane = word[j * config.word : (j + 1) * config.word]
                 m.d.comb += [

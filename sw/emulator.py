@@ -186,14 +186,16 @@ class Machine:
                 return row * row_bytes + byte
         return pack.rows * row_bytes
 
-    def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Activation bits [pixels, taps, passes*N, channel words*word] and validity [pixels, taps] at a position."""
+    def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, ...]:
+        """At a pool position: activation bits [pixels, taps, passes*N, channel words*word], whether a tap counts
+        [pixels, taps], and whether the position is void [pixels]."""
         config, lanes = self.config, self.config.pixel_lanes
         first = walk.tap_base + position * walk.taps
         if first + walk.taps > config.tap_depth:
             raise _Fault(Fault.ADDRESS)
         taps = [Tap.unpack(word % (1 << used_bits(Tap))) for word in self.read(Space.TAPS, 0, first, walk.taps)]
-        offset, rotate, dy, dx = (np.array([getattr(tap, f) for tap in taps]) for f in ("offset", "rotate", "dy", "dx"))
+        names = ("offset", "rotate", "dy", "dx", "anchor")
+        offset, rotate, dy, dx, anchor = (np.array([getattr(tap, name) for tap in taps]) for name in names)
         pixel = np.arange(walk.pixels)[:, None]
         y, x = pixel // walk.columns, pixel % walk.columns
         row = y * source.stride % (1 << isa.ORIGIN_BITS) + dy
@@ -209,13 +211,13 @@ class Machine:
         bits = self._bits[Space.ACTIVATIONS][bank[:, :, None], address] * inside[:, :, None, None].astype(np.uint8)
         shape = (walk.pixels, walk.taps, conv.activation_passes, source.channel_words, config.N, config.word)
         planes = bits.reshape(shape).transpose(0, 1, 2, 4, 3, 5)
-        valid = inside | (source.padding == Padding.LOW)
-        return planes.reshape(walk.pixels, walk.taps, conv.activation_passes * config.N, -1), valid
+        planes = planes.reshape(walk.pixels, walk.taps, conv.activation_passes * config.N, -1)
+        return planes, inside | (source.padding == Padding.LOW), (~inside & (anchor == 1)).any(axis=1)
 
     def _sums(self, conv: Conv, walk: Walk, source: Source, position: int, group: int) -> np.ndarray:
         """O of one row group and pool position: int64 [pixels, channel lanes]."""
         config = self.config
-        planes, valid = self._operands(conv, walk, source, position)
+        planes, valid, void = self._operands(conv, walk, source, position)
         pixels, taps, count, bits = planes.shape
         shared = -(-taps // walk.repeat)
         count_words = conv.weight_passes * shared * source.channel_words
@@ -233,7 +235,8 @@ class Machine:
             shifts = config.N * np.arange(conv.activation_passes - 1, -1, -1)
             dots = (dots << shifts[:, None]).sum(axis=3, keepdims=True)
         coefficients = self._coefficients(conv, group, dots.shape[3])
-        return np.einsum("pcmjn,cmjn->pc", dots, coefficients, optimize=True)
+        sums = np.einsum("pcmjn,cmjn->pc", dots, coefficients, optimize=True)
+        return np.where(void[:, None], -1 << config.sum_bits - 1, sums)
 
     def _coefficients(self, conv: Conv, group: int, passes: int) -> np.ndarray:
         """int64 [channel lanes, weight planes, passes, N] of one row group."""

@@ -1,4 +1,4 @@
-"""Random residual networks: values kept and added, projections, average pools."""
+"""Random residual networks: values kept and added, projections, average pools, padded max-pools."""
 
 import numpy as np
 
@@ -14,11 +14,11 @@ def residual_graph(seed):
     image = Image(int(rng.integers(6, 13)), int(rng.integers(6, 13)), int(rng.integers(1, 4)))
     layers = [random_conv(
         rng, "stem", "image", image.shape, 8, co=int(rng.integers(2, 20)), padding=1, keep=True, shift=2,
-        rectify=bool(rng.integers(2)))]
+        rectify=bool(rng.integers(2)), **({"pool": 3, "pool_stride": 2, "pool_padding": 1} if seed % 3 == 0 else {}))]
     shapes = {"stem": _shape(layers[0], image.shape)}
     for n in range(int(rng.integers(1, 4))):
         source = layers[-1]
-        make = _block if source.keep and rng.integers(4) else _averaged
+        make = _block if source.keep and rng.integers(4) else (_averaged, _pooled)[int(rng.integers(2))]
         for layer in make(rng, f"layer{n}", source, shapes[source.name]):
             layers.append(layer)
             shapes[layer.name] = _shape(layer, shapes[layer.source])
@@ -58,6 +58,20 @@ def _averaged(rng, name, source, shape):
         rng, name, source.name, shape, source.planes, co=int(rng.integers(1, 20)), kernel=kernel, average=average,
         m=int(rng.integers(1, 4)), levels=int(rng.integers(1, 5)), stride=int(rng.integers(1, 3)), keep=True,
         shift=int(rng.integers(0, 5)), binary=bool(rng.integers(2)))]
+
+
+def _pooled(rng, name, source, shape):
+    """A layer with a padded max-pool, overlapping or not."""
+    kernel = int(rng.choice((1, 2, 3)))
+    padding = int(rng.integers(0, (kernel + 1) // 2))
+    room = min(shape[:2]) + 2 * padding - kernel + 1
+    if room < 1:
+        return _averaged(rng, name, source, shape)
+    pool = int(rng.integers(2, 4)) if room > 1 else 2
+    return [random_conv(
+        rng, name, source.name, shape, source.planes, co=int(rng.integers(1, 20)), kernel=kernel, padding=padding,
+        stride=int(rng.integers(1, 3)), pool=pool, pool_stride=int(rng.integers(1, pool + 1)),
+        pool_padding=int(rng.integers(1, pool)), levels=int(rng.integers(1, 5)), keep=bool(rng.integers(2)))]
 
 
 def _block(rng, name, source, shape):

@@ -76,8 +76,8 @@ class Walk(Packed):
     Pixel p of a row-major walk runs in pixel lane p mod pixel_lanes. `row_skip` is added to the lanes' addresses
     at the end of a row: (pitch - columns) / pixel_lanes * pixel_words of the input layout.
     `positions` are the pool window's positions; position q uses taps tap_base + q*taps ... + taps - 1 and a pixel's
-    value is the maximum over its positions. `repeat` consecutive taps of a position share their weights, as those of an
-    average pool do; a position starts with a tap of its own.
+    value is the maximum over its positions that are not void (`Tap.anchor`). `repeat` consecutive taps of a position
+    share their weights, as those of an average pool do; a position starts with a tap of its own.
     """
 
     pixels: int = bits(20, "output pixels", low=1)
@@ -207,7 +207,8 @@ class End(Packed):
 class Tap(Packed):
     """One kernel tap of one pool position, an entry of the tap memory.
 
-    With d the tap's flat distance in pixels inside its phase, `rotate` = d mod pixel_lanes and `offset` =
+    A position with an `anchor` outside the input tensor does not take part in a pixel's maximum: it counts as the least
+    sum there is. With d the tap's flat distance in pixels inside its phase, `rotate` = d mod pixel_lanes and `offset` =
     phase*phase_words + floor(d / pixel_lanes)*pixel_words.
     """
 
@@ -215,6 +216,7 @@ class Tap(Packed):
     rotate: int = bits(4, "banks from the lane's bank")
     dy: int = bits(7, "rows from the lane's origin", signed=True)
     dx: int = bits(7, "columns from the lane's origin", signed=True)
+    anchor: int = bits(1, "outside the input the position is void")
 
 
 Instruction = Source | Walk | Target | Code | Values | Conv | Pack | End

@@ -24,16 +24,19 @@ class Group:
         sums = None
         for position in range(positions):
             total = [[0] * config.channel_lanes for _ in range(config.pixel_lanes)]
+            voids = [rng.random() < 0.3 for _ in range(config.pixel_lanes)]
             for number in range(passes):
                 place = {"first_pass": number == 0, "final_pass": number == passes - 1, "first_position": position == 0,
                          "final_position": position == positions - 1}
-                self.passes.append(self._pass(rng, place, fused, total))
+                self.passes.append(self._pass(rng, place, fused, voids, total))
+            total = [[-1 << config.sum_bits - 1] * config.channel_lanes if void else row
+                     for void, row in zip(voids, total, strict=True)]
             sums = total if sums is None else [
                 [max(a, b) for a, b in zip(*rows, strict=True)] for rows in zip(sums, total, strict=True)]
         self.sums = sums
 
-    def _pass(self, rng, place, fused, total):
-        """Random words of one pass; adds its contribution to `total`."""
+    def _pass(self, rng, place, fused, voids, total):
+        """Random words of one pass, one of which says that lanes are void; adds its contribution to `total`."""
         config = self.config
         words = []
         for part in range(fused):
@@ -47,7 +50,9 @@ class Group:
                     "activations": [[rng.getrandbits(count) for _ in range(config.N)]
                                     for _ in range(config.pixel_lanes)],
                     "enables": [rng.random() < 0.8 for _ in range(config.pixel_lanes)],
+                    "voids": [False] * config.pixel_lanes,
                 })
+        rng.choice(words)["voids"] = voids
         bound = 1 << (config.coefficient_bits - 1)
         coefficients = [[[rng.randint(-bound, bound - 1) for _ in range(config.N)] for _ in range(config.chains)]
                         for _ in range(config.chain)]
@@ -83,7 +88,8 @@ def schedule(config: Config, groups):
                 for k in range(config.pixel_lanes):
                     for j in range(config.N):
                         later = ports.setdefault(cycle + k * config.N + j, {})
-                        later.setdefault("operands", {})[k, j] = (word["activations"][k][j], word["enables"][k])
+                        operands = word["activations"][k][j], word["enables"][k], word["voids"][k]
+                        later.setdefault("operands", {})[k, j] = operands
                 cycle += 1
             for slot in range(config.chain):
                 flat = [c & (1 << config.coefficient_bits) - 1 for chain in item["coefficients"][slot] for c in chain]
@@ -100,7 +106,7 @@ def schedule(config: Config, groups):
 async def random_groups(dut):
     """Finished sums of every pixel lane and channel, in order and in the declared cycle."""
     config, rng = Config.from_json(str(settings()["config"])), generator()
-    await start(dut, weights=0, step=0, drain=0, activations=0, enables=0)
+    await start(dut, weights=0, step=0, drain=0, activations=0, enables=0, voids=0)
     groups = [Group(config, rng, rng.randint(1, 3), rng.randint(1, 4), rng.choice((1, 1, 2))) for _ in range(6)]
     ports, length = schedule(config, groups)
     layout, size = final_layout(config), final_layout(config).size
@@ -112,8 +118,10 @@ async def random_groups(dut):
             getattr(dut, name).value = now.get(name, 0)
         operands = now.get("operands", {})
         lanes = [(k, j) for k in range(config.pixel_lanes) for j in range(config.N)]
-        dut.activations.value = packed([operands.get(lane, (0, 0))[0] for lane in lanes], config.word)
-        dut.enables.value = packed([int(operands.get(lane, (0, 0))[1]) for lane in lanes], 1)
+        dut.activations.value = packed([operands.get(lane, (0, 0, 0))[0] for lane in lanes], config.word)
+        dut.enables.value = packed([int(operands.get(lane, (0, 0, 0))[1]) for lane in lanes], 1)
+        voids = [operands.get((k, config.N - 1), (0, 0, 0))[2] for k in range(config.pixel_lanes)]
+        dut.voids.value = packed(map(int, voids), 1)
         await cycles(dut, 1)
         finals = int(dut.finals.value)
         for k in range(config.pixel_lanes):

@@ -16,11 +16,13 @@ async def random_sums(dut):
     """alpha*beta times S, over planes, the lane to the left and passes, then the maximum; in the declared cycle."""
     config, rng = configuration(), generator()
     mask, bound = (1 << config.coefficient_bits) - 1, 1 << (config.coefficient_bits - 1)
+    lowest = -1 << config.sum_bits - 1
     most = (1 << config.accumulator_bits - 4) - 1  # of counts, so that sums do not wrap
     slots, lefts, expected, cycle = {}, {}, {}, 0
     for _ in range(12):
         positions, passes, best = rng.randint(1, 3), rng.randint(1, 3), None
         for position in range(positions):
+            void = rng.choice((0, 0, 1))
             sums = [0] * config.chain_channels
             for number in range(passes):
                 place = {"first_pass": number == 0, "final_pass": number == passes - 1, "first_position": position == 0,
@@ -33,13 +35,13 @@ async def random_sums(dut):
                     coefficient = rng.choice((-bound, bound - 1, rng.randint(-bound, bound - 1)))
                     drain = pack(drain_layout(config), valid=1, first_plane=int(plane == 0), place=place,
                                  last_plane=int(plane == config.M - 1), last=int(slot == config.chain - 1))
-                    slots[cycle] = drain, matches, bits, coefficient & mask
+                    slots[cycle] = drain, matches, bits, void, coefficient & mask
                     sums[channel] += coefficient * (2 * matches - bits)
                     if plane == config.M - 1:
                         left = rng.randint(-1000, 1000) if config.N > 1 else 0
                         lefts[cycle + TO_LEFT], sums[channel] = left, sums[channel] + left
                         if number == passes - 1:
-                            value = sums[channel]
+                            value = sums[channel] = lowest if void else sums[channel]
                             if position:
                                 value = max(value, best[channel])
                             if position == positions - 1:
@@ -47,14 +49,14 @@ async def random_sums(dut):
                     cycle += 1
                 cycle += rng.choice((0, 0, 3))
             best = sums if best is None else [max(pair) for pair in zip(best, sums, strict=True)]
-    top = max(abs(value) for value in expected.values())
+    top = max(abs(value) for value in expected.values() if value != lowest)
     assert top < 1 << (config.sum_bits - 1), "the bench must not wrap"
-    ports = ("drain", "matches", "bits", "coefficient")
+    ports = ("drain", "matches", "bits", "void", "coefficient")
     await start(dut, **dict.fromkeys((*ports, "left"), 0))
     watch = Watch(dut, "final")
     await cycles(dut, 1)
     for now in range(cycle + timing.COMBINE + 2):
-        for name, value in zip(ports, slots.get(now, (0, 0, 0, 0)), strict=True):
+        for name, value in zip(ports, slots.get(now, (0, 0, 0, 0, 0)), strict=True):
             getattr(dut, name).value = value
         dut.left.value = lefts.get(now, 0) & (1 << config.sum_bits) - 1
         await cycles(dut, 1)

@@ -28,19 +28,19 @@ class Bench:
                 self.activations, split(word, width, activations.banks), strict=True)], activations.bits))
 
     def operand(self, source, walk, pixel, word):
-        """(word of all planes, whether it counts, whether its address exists) of one pixel."""
+        """(word of all planes, whether it counts, whether its tap is inside, whether its address exists) of a pixel."""
         config, lanes, tap = self.config, self.config.pixel_lanes, self.taps[word["tap"]]
         if pixel >= walk.pixels:
-            return 0, source.padding == Padding.LOW, True
+            return 0, source.padding == Padding.LOW, False, True
         y, x = divmod(pixel, walk.columns)
         row, column = y * source.stride + tap.dy, x * source.stride + tap.dx
         if not (0 <= row < source.rows and 0 <= column < source.columns):
-            return 0, source.padding == Padding.LOW, True
+            return 0, source.padding == Padding.LOW, False, True
         address = (source.base + pixel // lanes * source.pixel_words + y * walk.row_skip + tap.offset + word["inner"]
                    + (pixel % lanes + tap.rotate >= lanes) * source.pixel_words)
         if not 0 <= address < config.activation_depth:
-            return None, True, False
-        return self.activations[(pixel + tap.rotate) % lanes][address], True, True
+            return None, True, True, False
+        return self.activations[(pixel + tap.rotate) % lanes][address], True, True, True
 
 
 def some_layer(rng, config):
@@ -61,7 +61,7 @@ async def random_layers(dut):
     for _ in range(6):
         source, walk = some_layer(rng, config)
         bench.taps = [Tap(offset=rng.randint(-50, 50), rotate=rng.randrange(config.pixel_lanes),
-                          dy=rng.randint(-2, 2), dx=rng.randint(-2, 2)) for _ in range(8)]
+                          dy=rng.randint(-2, 2), dx=rng.randint(-2, 2), anchor=rng.randint(0, 1)) for _ in range(8)]
         dut.source.value, dut.walk.value = source.pack(), walk.pack()
         await cycles(dut, 1)
         dut.begin.value = 1
@@ -69,7 +69,7 @@ async def random_layers(dut):
         dut.begin.value = 0
         await cycles(dut, config.pixel_lanes)
         assert int(dut.ready.value), "lanes must be ready pixel_lanes cycles after begin"
-        watch, words = Watch(dut, "activations", "enables", "weights", "step", "fault"), {}
+        watch, words = Watch(dut, "activations", "enables", "weights", "step", "voids", "fault"), {}
         await cycles(dut, 1)
         cycle, groups = 0, -(-walk.pixels // config.pixel_lanes)
         for number in range(2 * groups):
@@ -86,12 +86,14 @@ async def random_layers(dut):
         dut.issue.value = 0
         await cycles(dut, timing.FEED + planes + 2)
         for cycle, (group, word) in words.items():
-            _, _, weights, step, _ = watch.seen[cycle + timing.FEED]
+            _, _, weights, step, *_ = watch.seen[cycle + timing.FEED]
             assert split(weights, config.word, config.row_lanes) == [bank[word["weight"]] for bank in bench.weights]
             assert unpack(step_layout(config), step) == {
                 name: word[name] for name in ("clear", "shift", "last", "count", "place")}
             for k in range(config.pixel_lanes):
-                bits, counts, _ = bench.operand(source, walk, group * config.pixel_lanes + k, word)
+                bits, counts, inside, _ = bench.operand(source, walk, group * config.pixel_lanes + k, word)
+                *_, voids, _ = watch.seen[cycle + timing.FEED + (k + 1) * config.N - 1]
+                assert voids >> k & 1 == (bench.taps[word["tap"]].anchor and not inside), (cycle, k)
                 for j in range(config.N):
                     column = k * config.N + j
                     activations, enables, *_ = watch.seen[cycle + timing.FEED + column]
@@ -113,7 +115,7 @@ async def outside_the_memory(dut):
     source = Source(base=config.activation_depth - 20, pixel_words=1, channel_words=1, tail_bits=1, rows=4, columns=4,
                     stride=1, padding=0)
     walk = Walk(pixels=config.pixel_lanes, columns=4, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1)
-    bench.taps = [Tap(offset=offset, rotate=rng.randrange(config.pixel_lanes), dy=rng.randint(-1, 1), dx=0)
+    bench.taps = [Tap(offset=offset, rotate=rng.randrange(config.pixel_lanes), dy=rng.randint(-1, 1), dx=0, anchor=0)
                   for offset in (-65_536, 65_535, 17, 18, 19, 20, 21, -config.activation_depth + 19,
                                  -config.activation_depth + 20) for _ in range(3)]
     dut.source.value, dut.walk.value = source.pack(), walk.pack()
@@ -127,7 +129,7 @@ async def outside_the_memory(dut):
     for number in range(len(bench.taps)):
         word = {"swap": int(number == 0), "tap": number, "inner": 0}
         dut.issue.value = pack(issue_layout(config), valid=1, **word)
-        expected.append(not all(bench.operand(source, walk, k, word)[2] for k in range(config.pixel_lanes)))
+        expected.append(not all(bench.operand(source, walk, k, word)[-1] for k in range(config.pixel_lanes)))
         await cycles(dut, 1)
     dut.issue.value = 0
     await cycles(dut, timing.FEED + 2)

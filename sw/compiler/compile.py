@@ -64,7 +64,8 @@ class _Emitter:
         config, name = self.config, task.node.name
         m, co, _, _ = task.weights.shape
         row_groups = -(-co // config.channel_lanes)
-        tap_words = np.array([[source.tap(dy, dx).pack() for position in task.taps for dy, dx in position]])
+        taps = [source.tap(dy, dx, n in task.anchors) for position in task.taps for n, (dy, dx) in enumerate(position)]
+        tap_words = np.array([[tap.pack() for tap in taps]])
         tap_base = self.place(Space.TAPS, name, to_bytes(tap_words, config.memories[Space.TAPS].bits))
         shared = len(task.coefficients) == 1
         coefficients = task.coefficients[:, :, -config.N :] if task.fused else task.coefficients

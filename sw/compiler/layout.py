@@ -56,13 +56,13 @@ class Layout:
             pitch_words=self.pitch // self.lanes * self.pixel_words, pitch_banks=self.pitch % self.lanes,
         )
 
-    def tap(self, dy: int, dx: int) -> Tap:
+    def tap(self, dy: int, dx: int, anchor: bool) -> Tap:
         """The descriptor of the tap at (dy, dx) from a lane's origin."""
         phase = dy % self.phases * self.phases + dx % self.phases
         distance = dy // self.phases * self.pitch + dx // self.phases
         return Tap(
             offset=phase * self.phase_words + distance // self.lanes * self.pixel_words,
-            rotate=distance % self.lanes, dy=dy, dx=dx,
+            rotate=distance % self.lanes, dy=dy, dx=dx, anchor=int(anchor),
         )
 
     def row_skip(self, columns: int) -> int:

@@ -34,6 +34,7 @@ class Task:
     fused: bool
     stride: int  # input pixels per pooled output pixel
     taps: tuple[tuple[tuple[int, int], ...], ...]
+    anchors: tuple[int, ...]  # taps of a position that lie inside the source where the position lies inside the map
     repeat: int
     rows: int  # source rows
     columns: int
@@ -97,19 +98,34 @@ def _kernel(node: ConvNode) -> str:
     return f"{average}{kh}x{kw}{stride}" + (f", pool {node.pool}" if node.pool > 1 else "")
 
 
+def _anchors(node: ConvNode) -> tuple[int, ...]:
+    """The first and the last tap without padding: both lie inside the source exactly where the convolution is defined.
+
+    That is so while they come in this order.
+    """
+    kh, kw = node.kernel
+    if not node.pool_padding:
+        return ()
+    if 2 * node.padding >= min(kh, kw):
+        raise CompileError(
+            f"layer {node.name} pools with padding, so its own must be less than half its kernel, not {node.padding}")
+    first, last = ((node.padding, node.padding), (kh - 1 - node.padding, kw - 1 - node.padding))
+    area = node.average**2
+    return tuple({(first[0] * kw + first[1]) * area, (last[0] * kw + last[1] + 1) * area - 1})
+
+
 def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -> Task:
     """A layer on a tensor of bit planes of `shape` (rows, columns)."""
     m, co, ci, kh, kw = node.weights.shape
     rows, columns = shape
-    if node.pool_padding:
-        raise CompileError(f"layer {node.name}.pool_padding is more than this compiler does")
     out, unit = node.output(rows, columns), node.average
     if unit * unit > MAX_REPEAT:
         raise CompileError(f"layer {node.name} averages {unit} x {unit} pixels, more than {isqrt(MAX_REPEAT)} squared")
+    window = range(-node.pool_padding, node.pool - node.pool_padding)
     taps = tuple(
         tuple(((wy * node.stride + ky) * unit + ay - node.padding, (wx * node.stride + kx) * unit + ax - node.padding)
               for ky in range(kh) for kx in range(kw) for ay in range(unit) for ax in range(unit))
-        for wy in range(node.pool) for wx in range(node.pool)
+        for wy in window for wx in window
     )
     coefficients = node.coefficients if node.coefficients.ndim == 3 else node.coefficients[None]
     n = coefficients.shape[2]
@@ -118,7 +134,7 @@ def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -
         node=node, source=source, weights=node.weights.transpose(0, 1, 3, 4, 2).reshape(m, co, kh * kw, ci),
         coefficients=coefficients, thresholds=node.thresholds, code=node.code,
         bias=np.zeros(co, np.int64) if node.residual and node.bias is None else node.bias,
-        fused=binary and n % config.N == 0, taps=taps, repeat=unit * unit,
+        fused=binary and n % config.N == 0, taps=taps, anchors=_anchors(node), repeat=unit * unit,
         # One pixel has no neighbours to keep a distance to.
         stride=1 if out.rows == out.columns == 1 else node.stride * node.pool_stride * unit,
         rows=rows, columns=columns, out_rows=out.rows, out_columns=out.columns,

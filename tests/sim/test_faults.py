@@ -88,8 +88,8 @@ CASES = {
     "unused bit of Values": ([*GOOD[:FIRST], isa.encode(VALUED) | 1 << isa.OPCODE_WIDTH + used_bits(Values)], None,
                              ILLEGAL, FIRST),
     "activations read": (changed(Source, 0, base=65_535), None, ADDRESS, FIRST),
-    "activations before the first": (GOOD, [Tap(offset=-65_536, rotate=0, dy=0, dx=0).pack()], ADDRESS, FIRST),
-    "activations behind the last": (GOOD, [Tap(offset=65_535, rotate=1, dy=0, dx=0).pack()], ADDRESS, FIRST),
+    "activations before the first": (GOOD, [Tap(-65_536, 0, dy=0, dx=0, anchor=0).pack()], ADDRESS, FIRST),
+    "activations behind the last": (GOOD, [Tap(65_535, 1, dy=0, dx=0, anchor=1).pack()], ADDRESS, FIRST),
     "activations written": (changed(Target, 1, base=CONFIG.activation_depth - 1), None, ADDRESS, FIRST),
     "activations packed": (changed(Target, 0, base=CONFIG.activation_depth - 5), None, ADDRESS, at(Pack)),
     "results": ([
