@@ -12,11 +12,11 @@ from hw.arch.config import Config, Space
 from hw.array import Array
 from hw.drain import Drain
 from hw.feeder import Feeder
+from hw.intake import Intake
 from hw.interfaces import read_layout, status_layout, word_bits, write_layout
 from hw.issuer import Issuer
 from hw.layouts import compare_layout
 from hw.memory import Banks
-from hw.packer import Packer
 from hw.pipeline import delayed
 from hw.sequencer import Sequencer
 from hw.threshold import Comparer, Threshold
@@ -36,7 +36,7 @@ class Core(wiring.Component):
         exist
     i_read, o_read : requests for words of the result, activation and value memories and their answers, in order, five
         cycles later; only while idle
-    i_image : image bytes, taken while a `Pack` runs
+    i_image : image bytes, taken while there is room in the line buffer
     start : run a frame
     reset : stop, forget the frame; memories keep their contents
     status : what `hw.arch.wire.Status` reports
@@ -72,7 +72,7 @@ class Core(wiring.Component):
         units = SimpleNamespace(
             sequencer=sequencer, issuer=control("issuer", Issuer(config)), feeder=control("feeder", Feeder(config)),
             drain=control("drain", Drain(config)), comparer=control("comparer", Comparer(config)),
-            writer=control("writer", Writer(config)), packer=control("packer", Packer(config)),
+            writer=control("writer", Writer(config)), intake=control("intake", Intake(config)),
             target=control("target", TargetWalk(config)),
         )
         m.submodules.array = array = Array(config)
@@ -80,7 +80,11 @@ class Core(wiring.Component):
         for k, lane in enumerate(units.values):
             m.submodules[f"values{k}"] = lane
         m.d.comb += [sequencer.start.eq(self.start), self.status.eq(sequencer.status)]
-        wiring.connect(m, wiring.flipped(self.i_image), units.packer.i)
+        taken = units.intake.i
+        m.d.comb += [
+            taken.payload.eq(self.i_image.payload), taken.valid.eq(self.i_image.valid & ~flush),
+            self.i_image.ready.eq(taken.ready & ~flush),
+        ]
         self._sequence(m, units)
         self._operands(m, units, array, memories)
         self._results(m, units, array)
@@ -104,12 +108,12 @@ class Core(wiring.Component):
             writer.walk.eq(sequencer.walk), writer.code.eq(sequencer.code),
             writer.begin.eq(sequencer.prepare), writer.restart.eq(self.start), writer.done.eq(u.comparer.compare.done),
             sequencer.group_done.eq(writer.group_done),
-            u.packer.pack.eq(sequencer.pack), u.packer.begin.eq(sequencer.pack_begin),
-            sequencer.pack_done.eq(u.packer.finished),
-            u.target.target.eq(sequencer.target), u.target.begin.eq(sequencer.pack_begin | writer.walk_begin),
-            u.target.step.eq(u.packer.walk_step | writer.walk_step),
-            sequencer.unit_fault.eq(Cat(
-                unit.fault for unit in (issuer, feeder, u.drain, u.comparer, writer, u.packer)).any()),
+            u.intake.pack.eq(sequencer.pack), u.intake.target.eq(sequencer.target),
+            u.intake.begin.eq(sequencer.pack_begin),
+            sequencer.intake_busy.eq(u.intake.busy), sequencer.intake_fault.eq(u.intake.fault),
+            u.target.target.eq(sequencer.target), u.target.begin.eq(writer.walk_begin),
+            u.target.step.eq(writer.walk_step),
+            sequencer.unit_fault.eq(Cat(unit.fault for unit in (issuer, feeder, u.drain, u.comparer, writer)).any()),
         ]
 
     def _operands(self, m, u, array, memories):
@@ -161,7 +165,7 @@ class Core(wiring.Component):
         m.d.sync += writer.head.eq(Choice(heads)[delayed(m, writer.pop_lane, 1, "pop_lane")])
 
     def _stores(self, m, u, memories):
-        """Writes of the blocks and of the host; the host only writes while the core is idle."""
+        """Writes of the blocks and of the host, who only writes while the core is idle; the intake comes last."""
         config, host = self._config, self.i_write.payload
         m.d.comb += self.i_write.ready.eq(1)
         for space, banks in memories.items():
@@ -170,8 +174,9 @@ class Core(wiring.Component):
                 banks.write_enable.eq((self.i_write.valid & (host.space == space)).replicate(len(banks.write_enable))),
             ]
         activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
-        for source in (u.writer.store, u.packer.store):
-            with m.If(source.enable.any()):
+        m.d.comb += u.intake.blocked.eq(u.writer.storing | self.i_write.valid)
+        for source, goes in ((u.writer.store, u.writer.storing), (u.intake.store, ~u.intake.blocked)):
+            with m.If(goes & source.enable.any()):
                 m.d.comb += [
                     activations.write_bank.eq(source.bank), activations.write_address.eq(source.address),
                     activations.write_data.eq(source.data), activations.write_enable.eq(source.enable),
@@ -181,11 +186,10 @@ class Core(wiring.Component):
                 results.write_bank.eq(0), results.write_address.eq(u.writer.result_address),
                 results.write_data.eq(u.writer.result), results.write_enable.eq(1),
             ]
-        for walker in (u.writer, u.packer):
-            m.d.comb += [
-                walker.bank.eq(u.target.bank), walker.address.eq(u.target.address),
-                walker.channel_words.eq(u.sequencer.target.channel_words),
-            ]
+        m.d.comb += [
+            u.writer.bank.eq(u.target.bank), u.writer.address.eq(u.target.address),
+            u.writer.channel_words.eq(u.sequencer.target.channel_words),
+        ]
         m.d.comb += memories[Space.THRESHOLDS].read_address.eq(
             Cat(u.comparer.address for _ in range(config.chains)))
         m.d.comb += u.comparer.words.eq(memories[Space.THRESHOLDS].read_data)

@@ -29,5 +29,5 @@ def read_layout() -> data.StructLayout:
 
 def status_layout() -> data.StructLayout:
     """State of the core, as `wire.Status` reports it: `busy` while a frame runs, the sticky `fault` and its address,
-    `cycles` of the last frame and `frames` finished since reset."""
-    return data.StructLayout({"busy": 1, "fault": 8, "fault_address": 16, "cycles": 32, "frames": 32})
+    `cycles` of the last frame, of these `waited` for the intake, and `frames` finished since reset."""
+    return data.StructLayout({"busy": 1, "fault": 8, "fault_address": 16, "cycles": 32, "waited": 32, "frames": 32})

@@ -1,191 +1,229 @@
-"""The packer: image bytes become words of bit planes, one word per window position and plane."""
+"""The packer: bytes of the line buffer become words of bit planes, one word per window and plane group."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arch import timing
 from hw.arch.config import IMAGE_PLANES, Config
 from hw.arch.isa import Pack
 from hw.layouts import layout_of
 from hw.writer import store_layout
 
 
-class Windows(wiring.Component):
-    """Eight shift registers, one per bit of a pixel byte, that hold the current window of `length` bytes.
+def level_shape(config: Config):
+    """Bytes in the line buffer; fewer than none when a row is retired that has not arrived."""
+    return signed(exact_log2(config.image_depth) + 2)
 
-    `push` enters `byte` at bit length - 1 of each register and moves the others down; a register's bits from length
-    on are zero. `planes[b]` is bit b of every byte, oldest byte in bit 0.
+
+class Windows(wiring.Component):
+    """Eight shift registers, one per plane of the image, and a copy of them that is read while they go on.
+
+    Members
+    -------
+    push, byte : `byte` enters at the top of every register, its most significant bit plane 0's; the others move down
+    clear, mark : forget the mask; a one enters the mask, as a byte enters the registers
+    full : the mask has no room for another one
+    take : copy the registers
+    words[n] : plane group * N + n of the copy, without the bits outside the mask, two cycles after `group`; planes are
+        preceded by zero planes to a multiple of N
     """
 
     def __init__(self, config: Config):
-        self._word = config.word
+        self._config = config
         super().__init__({
-            "length": In(range(config.word + 1)), "push": In(1), "byte": In(8),
-            "planes": Out(data.ArrayLayout(config.word, IMAGE_PLANES)),
+            "push": In(1), "byte": In(IMAGE_PLANES), "clear": In(1), "mark": In(1), "full": Out(1), "take": In(1),
+            "group": In(range(max(2, timing.pack_groups(config)))),
+            "words": Out(data.ArrayLayout(config.word, config.N)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        top, below = Signal(self._word), Signal(self._word)
-        m.d.sync += [top.eq((1 << self.length) >> 1), below.eq(top - 1)]
+        n, word = self._config.N, self._config.word
+        count = timing.pack_groups(self._config) * n
+        planes = [Signal(word, name=f"plane{p}") for p in range(IMAGE_PLANES)]
+        copies = [Signal(word, name=f"copy{p}") for p in range(IMAGE_PLANES)]
+        mask = Signal(word)
+        m.d.comb += self.full.eq(mask[0])
         with m.If(self.push):
-            for b in range(IMAGE_PLANES):
-                entered = Mux(self.byte[b], top, 0)
-                m.d.sync += self.planes[b].eq(((self.planes[b] >> 1) & below) | entered)
+            m.d.sync += [plane.eq(Cat(plane[1:], bit)) for plane, bit in zip(planes, reversed(self.byte), strict=True)]
+        with m.If(self.mark):
+            m.d.sync += mask.eq(Cat(mask[1:], 1))
+        with m.If(self.clear):
+            m.d.sync += mask.eq(0)
+        with m.If(self.take):
+            m.d.sync += [copy.eq(plane) for copy, plane in zip(copies, planes, strict=True)]
+        padded = [Const(0, word)] * (count - IMAGE_PLANES) + copies
+        for lane in range(n):
+            chosen = Signal(word, name=f"chosen{lane}")
+            m.d.sync += [chosen.eq(Array(padded[lane::n])[self.group]), self.words[lane].eq(chosen & mask)]
         return m
 
 
 class Raster(wiring.Component):
-    """Position in an image that is read pixel by pixel, and where windows of stride `stride` end.
+    """The loops over an image: output row, column, channel, window row.
 
-    `begin` goes to the first pixel, `step` to the next. `row_used`: windows end in this row; `emits`: one ends here;
-    `last`: the last pixel of the image.
+    Members
+    -------
+    pack, begin : the image, and go to its first row
+    step : to the next byte of the window's column, or with `skip` to the next row of the image
+    mark : to the next byte of a first window, before any `step`
+    last_byte : the byte at hand is the last one at its place in the rows; `completes` : and the last one of a window
+    ends : the step is the image's last
+    used : windows begin in this row
     """
 
     def __init__(self):
         super().__init__({
-            "pack": In(layout_of(Pack)), "begin": In(1), "step": In(1),
-            "row_end": Out(1), "row_used": Out(1), "emits": Out(1), "last": Out(1),
+            "pack": In(layout_of(Pack)), "begin": In(1), "step": In(1), "skip": In(1), "mark": In(1),
+            "last_byte": Out(1), "completes": Out(1), "ends": Out(1), "used": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         pack = self.pack
-        row, column, to_row, to_column = Signal(12), Signal(12), Signal(4), Signal(4)
+        line, channel = Signal(4), Signal(5)
+        column, rows = Signal(12), Signal(12)  # columns before this one, rows from this one on
+        to_column, to_row = Signal(4), Signal(4)  # until a window ends, or begins
+        column_end, row_end = Signal(), Signal()
         m.d.comb += [
-            self.row_end.eq(column == pack.columns - 1), self.last.eq(self.row_end & (row == pack.rows - 1)),
-            self.row_used.eq(to_row == 0), self.emits.eq(self.row_used & (to_column == 0)),
+            self.last_byte.eq(line == pack.window_rows - 1),
+            column_end.eq(self.last_byte & (channel == pack.channels - 1)),
+            self.completes.eq(column_end & (to_column == 0)),
+            row_end.eq(self.skip | (self.step & column_end & (column == pack.columns - 1))),
+            self.used.eq((to_row == 0) & (rows >= pack.window_rows)), self.ends.eq(row_end & (rows == 1)),
         ]
-        with m.If(self.step):
-            m.d.sync += [column.eq(column + 1), to_column.eq(Mux(to_column == 0, pack.stride, to_column) - 1)]
-            with m.If(self.row_end):
-                m.d.sync += [
-                    column.eq(0), to_column.eq(pack.window_columns - 1),
-                    row.eq(row + 1), to_row.eq(Mux(to_row == 0, pack.stride, to_row) - 1),
-                ]
+        with m.If(self.step | self.mark):
+            m.d.sync += line.eq(line + 1)
+            with m.If(self.last_byte):
+                m.d.sync += [line.eq(0), channel.eq(channel + 1)]
+            with m.If(column_end):
+                m.d.sync += [channel.eq(0), to_column.eq(Mux(to_column == 0, pack.column_stride, to_column) - 1)]
+        with m.If(self.step & column_end):
+            m.d.sync += column.eq(column + 1)
+        with m.If(row_end):
+            m.d.sync += [
+                column.eq(0), rows.eq(rows - 1), to_row.eq(Mux(to_row == 0, pack.row_stride, to_row) - 1),
+            ]
+        with m.If(row_end | (self.mark & self.completes)):
+            m.d.sync += to_column.eq(pack.window_columns - 1)
         with m.If(self.begin):
             m.d.sync += [
-                row.eq(0), column.eq(0), to_row.eq(pack.window_rows - 1), to_column.eq(pack.window_columns - 1)]
+                line.eq(0), channel.eq(0), column.eq(0), rows.eq(pack.rows), to_row.eq(0),
+                to_column.eq(pack.window_columns - 1),
+            ]
         return m
 
 
 class Packer(wiring.Component):
-    """Execute `Pack`.
+    """Execute `Pack` on the bytes of the line buffer.
 
     Members
     -------
-    pack, begin : the instruction, and its start; `finished` when the whole image is stored
-    i : image bytes, row by row, pixel by pixel
+    pack, begin : the instruction, which holds, and its start; `finished` in the last cycle, when all is stored
+    level : bytes in the line buffer, less those that were retired ahead of their arrival
+    offset, byte : a byte's distance from the oldest in the line buffer, and the byte, one cycle later
+    retire : take so many bytes out of the line buffer
     walk_step : command to the `TargetWalk`; its bank and address follow two cycles later
-    bank, address, channel_words : where the pixel is written
+    bank, address, channel_words : where the window is written
     store : to the activation memory
-    fault : a window or line buffer larger than the configuration's, or a word outside the activation memory
+    fault : a window larger than a word, rows larger than the line buffer, or a word outside the activation memory;
+        the packer stops
 
-    A pixel takes `channels` cycles to receive, in rows where windows end window_rows*channels + 1 more to enter the
-    window, where one ends one per plane group to write, and one to move on (`hw.arch.timing.pack_cycles`).
+    A byte of a row is read once per row of the window: the buffer holds all but the newest row of the window whole.
     """
 
     def __init__(self, config: Config):
         self._config = config
-        self._groups = -(-IMAGE_PLANES // config.N)
+        self._groups = timing.pack_groups(config)
         super().__init__({
-            "pack": In(layout_of(Pack)), "begin": In(1), "finished": Out(1), "i": In(stream.Signature(8)),
-            "walk_step": Out(1), "bank": In(exact_log2(config.pixel_lanes)), "address": In(18),
-            "channel_words": In(8), "store": Out(store_layout(config)), "fault": Out(1),
+            "pack": In(layout_of(Pack)), "begin": In(1), "finished": Out(1), "level": In(level_shape(config)),
+            "offset": Out(range(config.image_depth)), "byte": In(8),
+            "retire": Out(range(config.image_depth)), "walk_step": Out(1),
+            "bank": In(range(config.pixel_lanes)), "address": In(18), "channel_words": In(8),
+            "store": Out(store_layout(config)), "fault": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        config, pack = self._config, self.pack
+        config, pack, depth = self._config, self.pack, self._config.image_depth
         m.submodules.raster = raster = Raster()
         m.submodules.windows = windows = Windows(config)
-        m.submodules.lines = lines = Memory(shape=8, depth=config.image_depth, init=[])
-        write, read = lines.write_port(), lines.read_port()
-
-        # Bytes of the rows in the buffer lie side by side: byte b of ring row r is at b*window_rows + r.
-        pixel, here = Signal(17), Signal(17)  # window_rows * the pixel's first byte, and the byte at hand
-        ring, line = Signal(4), Signal(4)  # ring row that is written, and read
-        channel, count, group, offset = Signal(5), Signal(4), Signal(4), Signal(12)
-        window, stored, pushed = Signal(range(15 * 15 * 31 + 1)), Signal(17), Signal()
-        last_channel, outside, emitting = Signal(), Signal(), Signal()
-        m.d.sync += [window.eq(pack.window_rows * pack.window_columns * pack.channels), pushed.eq(0)]
+        row_bytes, offset, channel = Signal(17), Signal(range(2 * depth)), Signal(5)
+        pace = Signal(range(max(2, self._groups)))  # until the copy of the windows is free
+        reading, completing = Signal(), Signal()
+        pushed, completed, taken = Signal(), Signal(), Signal()
         m.d.comb += [
-            raster.pack.eq(pack), raster.begin.eq(self.begin),
-            windows.length.eq(window), windows.byte.eq(read.data), windows.push.eq(pushed),
-            last_channel.eq(channel == pack.channels - 1), stored.eq(here + ring),
-            write.addr.eq(stored), write.data.eq(self.i.payload), read.addr.eq(here + line),
+            raster.pack.eq(pack), windows.byte.eq(self.byte), windows.push.eq(pushed), windows.take.eq(taken),
+            windows.clear.eq(self.begin), windows.mark.eq(raster.mark), self.offset.eq(offset[: len(self.offset)]),
+            completing.eq(reading & raster.completes), raster.step.eq(reading),
         ]
+        m.d.sync += [pushed.eq(reading), completed.eq(completing), taken.eq(completed)]
+        m.d.sync += pace.eq(Mux(completing, self._groups - 1, pace - (pace != 0)))
+        with m.If(raster.step | raster.mark):
+            m.d.sync += offset.eq(Mux(raster.last_byte, 0, offset + row_bytes[: len(offset)]))
 
-        def following(row):
-            return Mux(row == pack.window_rows - 1, 0, row + 1)
-
+        outside, storing = Signal(), Signal()
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [value.eq(0) for value in (pixel, here, ring, channel, group)]
+                m.d.comb += raster.begin.eq(1)
+                m.d.sync += [row_bytes.eq(0), offset.eq(0), channel.eq(pack.channels)]
                 with m.If(self.begin):
-                    m.next = "Check"
-            with m.State("Check"):
-                m.next = "Receive"
-                with m.If(window > config.word):
-                    m.d.comb += outside.eq(1)
-                    m.next = "Idle"
-            with m.State("Receive"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.comb += [write.en.eq(stored < config.image_depth), outside.eq(~write.en)]
-                    m.d.sync += [here.eq(here + pack.window_rows), channel.eq(channel + 1)]
-                    with m.If(last_channel):
-                        m.d.sync += channel.eq(0)
-                        with m.If(raster.row_used):
-                            m.d.sync += [here.eq(pixel), line.eq(following(ring)), count.eq(0)]
-                            m.next = "Push"
-                        with m.Else():
-                            m.next = "Next"
-            with m.State("Push"):
-                m.d.sync += [pushed.eq(1), here.eq(here + pack.window_rows), channel.eq(channel + 1)]
-                with m.If(last_channel):
-                    m.d.sync += [channel.eq(0), line.eq(following(line)), count.eq(count + 1)]
-                    with m.If(count == pack.window_rows - 1):
-                        m.next = "Settle"
-                    with m.Else():
-                        m.d.sync += here.eq(pixel)
-            with m.State("Settle"):  # the last byte is read and enters the window
-                m.next = "Next"
-                with m.If(raster.emits):
-                    m.next = "Emit"
-            with m.State("Emit"):
-                m.d.comb += emitting.eq(1)
-                m.d.sync += [group.eq(group + 1), offset.eq(offset + self.channel_words)]
-                with m.If(group == self._groups - 1):
-                    m.d.sync += [group.eq(0), offset.eq(0)]
-                    m.d.comb += self.walk_step.eq(1)
-                    m.next = "Next"
-            with m.State("Next"):  # `here` is past the pixel's bytes, or past the row's
-                m.d.comb += raster.step.eq(1)
-                m.d.sync += pixel.eq(here)
-                m.next = "Receive"
-                with m.If(raster.row_end):
-                    m.d.sync += [pixel.eq(0), here.eq(0), ring.eq(following(ring))]
-                with m.If(raster.last):
+                    m.next = "Row"
+            with m.State("Row"):  # bytes of a row, without a multiplier
+                m.d.comb += raster.begin.eq(1)
+                m.d.sync += [row_bytes.eq(row_bytes + pack.columns), channel.eq(channel - 1)]
+                with m.If(channel == 1):
+                    m.next = "Mark"
+            with m.State("Mark"):  # the window's bytes, for the mask
+                m.d.comb += raster.mark.eq(1)
+                with m.If(raster.completes):
+                    m.next = "Run"
+                with m.If(windows.full | (row_bytes >= depth) | (offset >= depth)):
+                    m.next = "Fault"
+            with m.State("Run"):
+                with m.If(raster.used):
+                    m.d.comb += [
+                        reading.eq((self.level > offset) & ~(raster.completes & (pace != 0))),
+                        self.retire.eq(reading & raster.last_byte),
+                    ]
+                with m.Elif(self.level >= 0):
+                    m.d.comb += [raster.skip.eq(1), self.retire.eq(row_bytes)]
+                with m.If(raster.ends):
+                    m.next = "Finish"
+                with m.If(outside):
+                    m.next = "Fault"
+            with m.State("Finish"):
+                with m.If((self.level >= 0) & ~(pushed | taken | storing)):
                     m.d.comb += self.finished.eq(1)
                     m.next = "Idle"
-        self._store(m, windows.planes, group, offset, emitting, outside)
+                with m.If(outside):
+                    m.next = "Fault"
+            with m.State("Fault"):
+                m.d.comb += self.fault.eq(1)
+        self._store(m, windows, taken, storing, outside)
         return m
 
-    def _store(self, m, planes, group, offset, emitting, outside):
-        """Register the word of plane group `group`; planes in front of the image's eight are zero."""
+    def _store(self, m, windows, taken, storing, outside):
+        """Emit the plane groups of the copy; their address is known a cycle later, their word two."""
         config, store = self._config, self.store
-        count = self._groups * config.N
-        address = Signal(19)
-        inside = address < config.activation_depth
-        m.d.comb += [address.eq(self.address + offset), self.fault.eq(outside | (emitting & ~inside))]
+        active, valid, valid2 = Signal(), Signal(), Signal()
+        inner, inner1, address = Signal(12), Signal(12), Signal(19)
+        with m.If(active):
+            m.d.sync += [windows.group.eq(windows.group + 1), inner.eq(inner + self.channel_words)]
+            with m.If(windows.group == self._groups - 1):
+                m.d.sync += [windows.group.eq(0), inner.eq(0), active.eq(0)]
+                m.d.comb += self.walk_step.eq(1)
+        with m.If(taken):
+            m.d.sync += active.eq(1)
         m.d.sync += [
-            store.bank.eq(self.bank), store.address.eq(address),
-            store.enable.eq((emitting & inside).replicate(len(store.enable))),
+            valid.eq(active), inner1.eq(inner), valid2.eq(valid), address.eq(self.address + inner1),
+            store.bank.eq(self.bank),
         ]
-        for j in range(config.N):
-            bits = [count - 1 - plane for plane in range(j, count, config.N)]
-            words = Array(planes[bit] if bit < IMAGE_PLANES else Const(0, config.word) for bit in bits)
-            m.d.sync += store.data[j * config.word : (j + 1) * config.word].eq(words[group])
+        inside = address < config.activation_depth
+        m.d.comb += [
+            storing.eq(active | valid | valid2), outside.eq(valid2 & ~inside),
+            store.address.eq(address), store.data.eq(windows.words),
+            store.enable.eq((valid2 & inside).replicate(len(store.enable))),
+        ]

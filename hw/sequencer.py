@@ -1,4 +1,4 @@
-"""The sequencer: fetches and checks instructions, keeps the set-up registers, runs `Conv` and `Pack`."""
+"""The sequencer: fetches and checks instructions, keeps the set-up registers, runs `Conv` and starts `Pack`."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -6,7 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arch import timing
 from hw.arch.config import INSTRUCTION_BITS, Config
-from hw.arch.isa import OPCODE_WIDTH, OPCODES, Code, Conv, End, Fault, Pack, Source, Target, Values, Walk, ceilings
+from hw.arch.isa import (
+    OPCODE_WIDTH,
+    OPCODES,
+    Await,
+    Code,
+    Conv,
+    End,
+    Fault,
+    Pack,
+    Source,
+    Target,
+    Values,
+    Walk,
+    ceilings,
+)
 from hw.arch.packed import Packed, fields_of, used_bits
 from hw.interfaces import status_layout
 from hw.layouts import CODE_BITS, code_layout, layout_of
@@ -40,7 +54,8 @@ class Sequencer(wiring.Component):
     prepare : the layer in `conv` is about to start; `lanes_ready` answers
     begin, issuing, group, group_done : the issuer starts, is at work, issued the last word of a pixel group; the writer
         wrote one
-    pack_begin, pack_done : start `pack`; the image is stored
+    pack_begin : start `pack` with `target`
+    intake_busy, intake_fault : the image is not stored yet, or cannot be
     period : `Issuer.period`
     unit_fault : an access outside a memory in any block
     flush : empty all blocks, for `hw.arch.timing.halt` cycles after a fault
@@ -56,7 +71,8 @@ class Sequencer(wiring.Component):
             "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)),
             "prepare": Out(1), "lanes_ready": In(1),
             "begin": Out(1), "issuing": In(1), "group": In(1), "group_done": In(1),
-            "pack_begin": Out(1), "pack_done": In(1), "period": Out(16), "unit_fault": In(1), "flush": Out(1),
+            "pack_begin": Out(1), "intake_busy": In(1), "intake_fault": In(1),
+            "period": Out(16), "unit_fault": In(1), "flush": Out(1),
             "status": Out(status_layout()),
         })
 
@@ -65,6 +81,8 @@ class Sequencer(wiring.Component):
         config, status = self._config, self.status
         counter = Signal(range(config.program_depth + 1))  # of the next instruction
         here = Signal.like(counter)
+        held = Signal()  # an image that no Await took yet
+        packing = Signal.like(counter)  # its Pack
         present = Signal(len(SETUPS) + 2)  # set-up registers written in this frame: SETUPS, then both code halves
         groups = Signal(8)  # pixel groups on their way
         wait = Signal(range(timing.halt(config) + 1))
@@ -85,7 +103,10 @@ class Sequencer(wiring.Component):
             with m.State("Idle"):
                 m.d.sync += [counter.eq(0), present.eq(0), groups.eq(0), self.values.eq(0)]
                 with m.If(self.start):
-                    m.d.sync += [status.busy.eq(1), status.cycles.eq(0), status.fault.eq(0), status.fault_address.eq(0)]
+                    m.d.sync += [
+                        status.busy.eq(1), status.cycles.eq(0), status.waited.eq(0), status.fault.eq(0),
+                        status.fault_address.eq(0),
+                    ]
                     m.next = "Fetch"
             with m.State("Fetch"):
                 m.d.sync += here.eq(counter)
@@ -111,17 +132,22 @@ class Sequencer(wiring.Component):
                     m.next = "Fetch"
                 with m.If(self.unit_fault):
                     halt(Fault.ADDRESS, here)
-            with m.State("Begin pack"):
-                m.d.comb += self.pack_begin.eq(1)
-                m.next = "Pack"
             with m.State("Pack"):
-                with m.If(self.pack_done):
+                m.next = "Fetch"
+                with m.If(~held):
+                    m.d.comb += self.pack_begin.eq(1)
+                    m.d.sync += [held.eq(1), packing.eq(here)]
+            with m.State("Await"):
+                with m.If(self.intake_fault):
+                    halt(Fault.ADDRESS, packing)
+                with m.Elif(self.intake_busy):
+                    m.d.sync += status.waited.eq(status.waited + 1)
+                with m.Else():
+                    m.d.sync += held.eq(0)
                     m.next = "Fetch"
-                with m.If(self.unit_fault):
-                    halt(Fault.ADDRESS, here)
             with m.State("Halt"):
                 m.d.comb += self.flush.eq(1)
-                m.d.sync += wait.eq(wait - 1)
+                m.d.sync += [wait.eq(wait - 1), held.eq(0)]
                 with m.If(wait == 0):
                     m.d.sync += status.busy.eq(0)
                     m.next = "Idle"
@@ -162,8 +188,8 @@ class Sequencer(wiring.Component):
                             ]
                         elif cls is Conv:
                             m.next = "Prepare"
-                        elif cls is Pack:
-                            m.next = "Begin pack"
+                        elif cls in (Pack, Await):
+                            m.next = cls.__name__
                         elif cls is End:
                             m.d.sync += [status.busy.eq(0), status.frames.eq(status.frames + 1)]
                             m.next = "Idle"

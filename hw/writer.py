@@ -68,7 +68,7 @@ class Writer(wiring.Component):
         take it
     walk_step, walk_begin : commands to the `TargetWalk`; its bank and address follow two cycles later
     bank, address : from the `TargetWalk`
-    store : to the activation memory
+    store, storing : to the activation memory; whether anything may be stored in this cycle
     result, result_address, result_enable : to the result memory
     group_done : everything of a group is written
     fault : a write outside a memory was asked for; it is not done
@@ -87,7 +87,7 @@ class Writer(wiring.Component):
             "pop_chain": Out(range(max(2, config.chains))),
             "walk_step": Out(1), "walk_begin": Out(1), "channel_words": In(8),
             "bank": In(exact_log2(config.pixel_lanes)), "address": In(18),
-            "store": Out(store_layout(config)),
+            "store": Out(store_layout(config)), "storing": Out(1),
             "result": Out(config.sum_bits), "result_address": Out(range(config.memories[Space.RESULTS].depth)),
             "result_enable": Out(1), "group_done": Out(1), "fault": Out(1),
         })
@@ -169,7 +169,7 @@ class Writer(wiring.Component):
             valid2.eq(valid1), part2.eq(part1), address.eq(self.address + inner), self.store.bank.eq(self.bank),
         ]
         inside = address < config.activation_depth
-        m.d.comb += [self.store.address.eq(address), self.fault.eq(valid2 & ~inside)]
+        m.d.comb += [self.store.address.eq(address), self.storing.eq(valid2), self.fault.eq(valid2 & ~inside)]
         for j in range(config.N):
             for n in range(config.slices):
                 low = j * config.word + n * config.channel_lanes

@@ -38,7 +38,7 @@ class Batch:
 
     Members
     -------
-    frames, cycles : int, frames finished and their core cycles
+    frames, cycles : int, frames finished and their core cycles, but for those that they waited for images
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Batch:
             return self._todo.popleft()
         if self._frames_before is None or self.frames == self._total:
             return None
-        # With its image in the device, a frame takes exactly the predicted cycles.
+        # A frame packs the image of the next one; all it may have to wait for is that.
         if not self._running and self._upload.sent > self.frames:
             return self._run(now)
         if self._running and now > self._deadline:
@@ -144,7 +144,7 @@ class Batch:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             return
         self._frames_before, self._running = self._final.frames, False
-        self.cycles += self._final.cycles
+        self.cycles += self._final.cycles - self._final.waited
         self.frames += 1
         self._done(self.frames - 1, self._program.logits(self._words))
 

@@ -17,7 +17,6 @@ from sw.emulator import Machine
 from sw.protocol import Deframer, Frame, encode
 
 _COUNT = struct.Struct("<H")
-_PIECE = 64  # bytes of image that move from the FIFO to the core at a time
 _MAX_16 = (1 << 16) - 1
 Action = Callable[[bool], bytes]
 
@@ -177,11 +176,12 @@ class EmulatedDevice:
         return act
 
     def _advance(self) -> None:
-        """Let the core take what image bytes it wants and run on."""
-        while self.machine.busy and self._fifo:
-            self.machine.feed(bytes(self._fifo[:_PIECE]))
-            del self._fifo[:_PIECE]
-            self.machine.run()
+        """Let the core take the image bytes it has room for, and run on."""
+        while self._fifo and (room := self.machine.room):
+            self.machine.feed(bytes(self._fifo[:room]))
+            del self._fifo[:room]
+            if self.machine.busy:
+                self.machine.run()
 
     def _status(self, payload: bytes) -> Action:
         _check_length(payload, 0)

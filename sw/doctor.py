@@ -15,15 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.arch.config import Config, Space, preset
-from hw.arch.isa import Conv, End, Pack, encode
+from hw.arch.isa import Await, Conv, End, Pack, encode
 from hw.arch.wire import Hello
 from sw import artifact, commands
 from sw.artifact import Model
-from sw.compiler import CompileError, Program, Stage
+from sw.compiler import CompileError, Program
 from sw.devices import BAUDS, greet, identity
 from sw.driver import Accelerator
 from sw.emulator import Machine
 from sw.errors import AbacusError, ArtifactError, LinkError, Mismatch, NoReply
+from sw.graph import IMAGE
 from sw.link import open_link
 from sw.serial_link import DEFAULT_BAUD, LATENCY_MS
 
@@ -211,13 +212,16 @@ def first_difference(accelerator: Accelerator, program: Program, image: np.ndarr
 
 def truncated(program: Program) -> Iterator[tuple[str, Program]]:
     """(layer, the program that ends after it) for every layer."""
-    ends = [at for at, instruction in enumerate(program.instructions) if isinstance(instruction, Pack | Conv)]
+    ends = [at for at, instruction in enumerate(program.instructions) if isinstance(instruction, Await | Conv)]
+    stages = [stage for at, stage in enumerate(program.stages) if at == 0 or stage.name != IMAGE]
     size = program.config.memories[Space.PROGRAM].bytes_per_word
     for number, end in enumerate(ends):
-        instructions = (*program.instructions[: end + 1], End())
+        # To pack the next image ahead (Target, Pack) would change the memories that are to be compared.
+        kept = [instruction for at, instruction in enumerate(program.instructions[: end + 1])
+                if at <= ends[0] or Pack not in map(type, program.instructions[at : at + 2])]
+        instructions = (*kept, End())
         words = b"".join(encode(instruction).to_bytes(size, "little") for instruction in instructions)
         memory = np.frombuffer(words, np.uint8).reshape(1, -1, size)
-        stages: tuple[Stage, ...] = program.stages
         name = stages[number].name if len(stages) == len(ends) + 1 else f"step {number}"
         yield name, dataclasses.replace(
             program, instructions=instructions, memories=program.memories | {Space.PROGRAM: memory},

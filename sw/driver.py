@@ -39,7 +39,7 @@ class Stats:
     """What happened since the driver was made; `device` is the device's own view, as of now."""
 
     frames: int
-    cycles: int  # core cycles of all frames together
+    cycles: int  # core cycles of all frames together, but for those that they waited for images
     seconds: float  # spent in `infer`
     link: Counters
     bad_frames: int  # received and dropped by the host
@@ -141,6 +141,7 @@ class Accelerator:
             return False
         self._loaded = None
         before, after = receipt.writes(program, *identity)
+        self._connection.call(Type.RESET)  # no image of the last program may wait for the next one
         self._write([*before, *frames, *after], progress)
         self._loaded = identity
         return True

@@ -11,21 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from hw.arch import isa, timing
-from hw.arch.config import IMAGE_PLANES, VALUE_BITS, Config, Space
-from hw.arch.isa import Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Values, Walk, decode
+from hw.arch.config import VALUE_BITS, Config, Space
+from hw.arch.isa import Await, Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Values, Walk, decode
 from hw.arch.packed import FieldError, Packed, used_bits
-
-
-class _Fault(Exception):
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
+from sw.intake import Intake, Stop
 
 
 class Machine:
     """The core of one accelerator.
 
     `write`, `read` and `feed` are what the link does to it; `run` executes one frame and returns early, with `busy`
-    still set, when image bytes are missing: feed them and call `run` again.
+    still set, when image bytes are missing: feed them and call `run` again. `cycles` of the last frame are without
+    those in which the core waits for the intake.
     """
 
     def __init__(self, config: Config) -> None:
@@ -38,13 +35,14 @@ class Machine:
         self._values = np.zeros((config.pixel_lanes, config.value_depth, config.chains), "<i2")
         self._program = [0] * config.program_depth
         self._results = [0] * config.result_depth
+        self._intake = Intake(config, self._store)
         self.cycles = 0
         self.frames = 0
         self.reset()
 
     def reset(self) -> None:
         """Stop and forget the image stream; memories keep their contents."""
-        self._stream = bytearray()
+        self._intake.reset()
         self._pc = 0
         self._written = 0
         self._registers: dict[type[Packed] | tuple[type[Packed], int], Packed] = {}
@@ -78,12 +76,17 @@ class Machine:
         packed = np.packbits(self._bits[space][bank, address : address + count], axis=1, bitorder="little")
         return [int.from_bytes(word.tobytes(), "little") for word in packed]
 
+    @property
+    def room(self) -> int:
+        """Image bytes that the core takes now."""
+        return self._intake.room
+
     def feed(self, data: bytes) -> None:
-        """Append bytes to the image stream."""
-        self._stream += data
+        """Append bytes to the image stream; an image is packed, between frames too, as soon as it is complete."""
+        self._intake.feed(data)
 
     def run(self) -> None:
-        """Execute until END, a fault, or a `Pack` whose image is not complete yet."""
+        """Execute until END, a fault, or an `Await` of an image that is not complete yet."""
         if not self.busy:
             self.busy, self.fault, self.fault_address = True, Fault.NONE, 0
             self._pc = self._written = self.cycles = 0
@@ -91,22 +94,28 @@ class Machine:
         try:
             while self.busy and self._step():
                 pass
-        except _Fault as stop:
-            self.busy, self.fault, self.fault_address = False, stop.fault, self._pc
+        except Stop as stop:
+            self.busy, self.fault = False, stop.fault
+            self.fault_address = self._pc if stop.address is None else stop.address
+            self._intake.reset()
 
     def _step(self) -> bool:
         """Execute one instruction; False when it must wait for the image."""
         if self._pc >= self.config.program_depth:
-            raise _Fault(Fault.OVERRUN)
+            raise Stop(Fault.OVERRUN)
         try:
             instruction = decode(self._program[self._pc], self.config)
         except FieldError:
-            raise _Fault(Fault.ILLEGAL) from None
+            raise Stop(Fault.ILLEGAL) from None
         match instruction:
             case Pack():
-                if not self._pack(instruction):
+                self._intake.begin(instruction, self._register(Target), self._pc)
+                self.cycles += timing.PACK
+            case Await():
+                if self._intake.waiting:
                     return False
-                self.cycles += timing.pack_cycles(self.config, instruction)
+                self._intake.take()
+                self.cycles += timing.AWAIT
             case Conv():
                 self._conv(instruction)
                 walk, source, values = self._register(Walk), self._register(Source), self._register(Values)
@@ -128,11 +137,10 @@ class Machine:
         try:
             return self._registers[cls]
         except KeyError:
-            raise _Fault(Fault.ILLEGAL) from None
+            raise Stop(Fault.ILLEGAL) from None
 
-    def _store(self, pixel: int, group: int, channel_word: int, low: int, bits: np.ndarray) -> None:
+    def _store(self, target: Target, pixel: int, group: int, channel_word: int, low: int, bits: np.ndarray) -> None:
         """Write bits [N, count] at bit `low` of every plane of one target word; bit 0 clears the rest of the word."""
-        target: Target = self._register(Target)
         lanes, s = self.config.pixel_lanes, target.phases
         y, x = divmod(pixel, target.columns)
         q = y // s * target.pitch_banks + x // s
@@ -141,50 +149,11 @@ class Machine:
         address %= 1 << isa.ADDRESS_BITS
         address += group * target.channel_words + channel_word % (1 << isa.CHANNEL_WORD_BITS)
         if address >= self.config.activation_depth:
-            raise _Fault(Fault.ADDRESS)
+            raise Stop(Fault.ADDRESS)
         word = self._bits[Space.ACTIVATIONS][q % lanes, address].reshape(self.config.N, self.config.word)
         if low == 0:
             word[:] = 0
         word[:, low : low + bits.shape[1]] = bits
-
-    def _pack(self, pack: Pack) -> bool:
-        """Consume one image and store the bit planes of its windows; False while the image is not complete."""
-        self._register(Target)
-        if pack.window_rows * pack.window_columns * pack.channels > self.config.word:
-            raise _Fault(Fault.ADDRESS)
-        size, misfit = pack.rows * pack.columns * pack.channels, self._misfit(pack)
-        if len(self._stream) < min(size, misfit + 1):
-            return False
-        if misfit < size:
-            raise _Fault(Fault.ADDRESS)
-        image = np.frombuffer(bytes(self._stream[:size]), np.uint8).reshape(pack.rows, pack.columns, pack.channels)
-        del self._stream[:size]
-        if pack.window_rows > pack.rows or pack.window_columns > pack.columns:
-            return True
-        n = self.config.N
-        groups = -(-IMAGE_PLANES // n)
-        windows = np.lib.stride_tricks.sliding_window_view(image, (pack.window_rows, pack.window_columns), axis=(0, 1))
-        windows = windows[:: pack.stride, :: pack.stride].transpose(0, 1, 4, 3, 2)  # y, x, kx, ky, c
-        flat = windows.reshape(windows.shape[0] * windows.shape[1], -1)
-        planes = np.zeros((len(flat), groups * n, flat.shape[1]), np.uint8)
-        shifts = np.arange(IMAGE_PLANES - 1, -1, -1)
-        planes[:, groups * n - IMAGE_PLANES :] = flat[:, None, :] >> shifts[:, None] & 1
-        for pixel, bits in enumerate(planes):
-            for group in range(groups):
-                self._store(pixel, group, 0, 0, bits[group * n : (group + 1) * n])
-        return True
-
-    def _misfit(self, pack: Pack) -> int:
-        """Number of the first byte that finds no room in the line buffer; the image's size or more when all fit.
-
-        Byte b of a row lies at b*window_rows plus the row's number in the ring of window_rows rows.
-        """
-        row_bytes, depth = pack.columns * pack.channels, self.config.image_depth
-        for row in range(pack.window_rows):
-            byte = -(-max(0, depth - row) // pack.window_rows)
-            if byte < row_bytes:
-                return row * row_bytes + byte
-        return pack.rows * row_bytes
 
     def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, ...]:
         """At a pool position: activation bits [pixels, taps, passes*N, channel words*word], whether a tap counts
@@ -192,7 +161,7 @@ class Machine:
         config, lanes = self.config, self.config.pixel_lanes
         first = walk.tap_base + position * walk.taps
         if first + walk.taps > config.tap_depth:
-            raise _Fault(Fault.ADDRESS)
+            raise Stop(Fault.ADDRESS)
         taps = [Tap.unpack(word % (1 << used_bits(Tap))) for word in self.read(Space.TAPS, 0, first, walk.taps)]
         names = ("offset", "rotate", "dy", "dx", "anchor")
         offset, rotate, dy, dx, anchor = (np.array([getattr(tap, name) for tap in taps]) for name in names)
@@ -207,7 +176,7 @@ class Machine:
         words = np.arange(conv.activation_passes * source.channel_words)
         address = np.where(inside, address, 0)[:, :, None] + np.where(inside[:, :, None], words, 0)
         if address.min() < 0 or address.max() >= config.activation_depth:
-            raise _Fault(Fault.ADDRESS)
+            raise Stop(Fault.ADDRESS)
         bits = self._bits[Space.ACTIVATIONS][bank[:, :, None], address] * inside[:, :, None, None].astype(np.uint8)
         shape = (walk.pixels, walk.taps, conv.activation_passes, source.channel_words, config.N, config.word)
         planes = bits.reshape(shape).transpose(0, 1, 2, 4, 3, 5)
@@ -250,7 +219,7 @@ class Machine:
     def _block(self, space: Space, first: int, count: int) -> np.ndarray:
         """Bits of `count` words of every bank."""
         if first + count > self.config.memories[space].depth:
-            raise _Fault(Fault.ADDRESS)
+            raise Stop(Fault.ADDRESS)
         return self._bits[space][:, first : first + count]
 
     def _conv(self, conv: Conv) -> None:
@@ -262,7 +231,7 @@ class Machine:
             for needed in (Target, (Code, 0), (Code, 1)):
                 self._register(needed)
             if not conv.target_groups:
-                raise _Fault(Fault.ILLEGAL)
+                raise Stop(Fault.ILLEGAL)
         for group in range(conv.row_groups):
             sums = self._sums(conv, walk, source, 0, group)
             for position in range(1, walk.positions):
@@ -289,7 +258,7 @@ class Machine:
         groups = -(-pixels // config.pixel_lanes)
         first, count = values.base + group * groups * config.chain_channels, groups * config.chain_channels
         if first + count > config.value_depth:
-            raise _Fault(Fault.ADDRESS)
+            raise Stop(Fault.ADDRESS)
         words = self._values[:, first : first + count]
         shape = (groups, config.pixel_lanes, config.channel_lanes)
         lanes = words.reshape(config.pixel_lanes, groups, config.chain_channels, config.chains).transpose(1, 0, 3, 2)
@@ -307,7 +276,7 @@ class Machine:
     def _emit(self, sums: np.ndarray) -> None:
         words = (sums & ((1 << self.config.sum_bits) - 1)).reshape(-1).tolist()
         if self._written + len(words) > self.config.result_depth:
-            raise _Fault(Fault.ADDRESS)
+            raise Stop(Fault.ADDRESS)
         self.write(Space.RESULTS, 0, self._written, words)
         self._written += len(words)
 
@@ -319,10 +288,11 @@ class Machine:
         table[:16, :8] = np.unpackbits(np.frombuffer(b"".join(rows), np.uint8)[:, None], axis=1, bitorder="little")
         planes = table[levels]  # [pixels, channels, planes]
         word, position = divmod(group, config.slices)
+        target: Target = self._register(Target)
         for pixel in range(len(levels)):
             for plane_group in range(conv.target_groups):
                 bits = planes[pixel, :, plane_group * config.N : (plane_group + 1) * config.N].T
-                self._store(pixel, plane_group, word, position * config.channel_lanes, bits)
+                self._store(target, pixel, plane_group, word, position * config.channel_lanes, bits)
 
 
 def _signed(bits: np.ndarray) -> np.ndarray:

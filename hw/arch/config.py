@@ -109,6 +109,8 @@ class Config:
                 )
         if self.value_depth == 1:
             raise ConfigError("Config.value_depth must be 0 (no residual connections) or at least 2, not 1")
+        if self.image_depth & (self.image_depth - 1):
+            raise ConfigError(f"Config.image_depth must be a power of two, not {self.image_depth}")
         if self.word % 8:
             raise ConfigError(f"Config.word must be a multiple of 8, not {self.word}")
         if self.word % self.channel_lanes:

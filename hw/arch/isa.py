@@ -2,8 +2,9 @@
 
 A layer is described by instructions that set up one block each (`Source`, `Walk`, `Target`, `Code`, and `Values` for
 residual connections) and then `Conv`, which runs it. A set-up instruction holds until the next one of its kind.
-`Pack` turns the image stream into bit planes; `End` closes the frame. Instructions are `INSTRUCTION_BITS` wide, opcode
-in the low four bits, unused bits zero. Opcode 0 is illegal, so erased memory never runs.
+`Pack` has the image stream turned into bit planes while others run, until `Await`; `End` closes the frame. Instructions
+are `INSTRUCTION_BITS` wide, opcode in the low four bits, unused bits zero. Opcode 0 is illegal, so erased memory never
+runs.
 
 Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`. Address sums are kept
 modulo 2^ADDRESS_BITS, origins of lanes modulo 2^ORIGIN_BITS and the channel word of a row group modulo
@@ -33,6 +34,7 @@ class Opcode(IntEnum):
     CODE = 6
     CONV = 7
     VALUES = 8
+    AWAIT = 9
 
 
 class Padding(IntEnum):
@@ -183,11 +185,15 @@ class Conv(Packed):
 
 @dataclass(frozen=True)
 class Pack(Packed):
-    """Turn the next image of the stream (rows x columns x channels bytes) into bit plane words at `Target`.
+    """Start to turn the next image of the stream (rows x columns x channels bytes) into bit plane words at `Target`.
 
-    A word holds one bit plane of a window of window_rows x window_columns pixels: bit
-    (kx*window_rows + ky)*channels + c is pixel (y*stride + ky, x*stride + kx), channel c. Planes are most significant
-    first, padded at the front with zero planes to a multiple of N. The image arrives already padded.
+    The intake does it while the instructions that follow run, and `Await` takes the image. Until then another `Pack`,
+    of the next frame too, does nothing: a frame may end with the `Pack` of the image that the next frame begins with.
+
+    A word holds one bit plane of a window of window_rows x window_columns pixels in its upper
+    window_columns*channels*window_rows bits: of these, bit (kx*channels + c)*window_rows + ky is pixel
+    (y*row_stride + ky, x*column_stride + kx), channel c. The other bits are zero. Planes are most significant first,
+    padded at the front with zero planes to a multiple of N. The image arrives already padded.
     """
 
     rows: int = bits(12, "image rows", low=1)
@@ -195,7 +201,13 @@ class Pack(Packed):
     channels: int = bits(5, "channels per pixel", low=1)
     window_rows: int = bits(4, "window rows", low=1)
     window_columns: int = bits(4, "window columns", low=1)
-    stride: int = bits(4, "pixels between windows, both axes", low=1)
+    row_stride: int = bits(4, "rows between windows", low=1)
+    column_stride: int = bits(4, "columns between windows", low=1)
+
+
+@dataclass(frozen=True)
+class Await(Packed):
+    """Wait for the intake, and take the image. A fault of the intake stops the machine here, with its address."""
 
 
 @dataclass(frozen=True)
@@ -219,11 +231,11 @@ class Tap(Packed):
     anchor: int = bits(1, "outside the input the position is void")
 
 
-Instruction = Source | Walk | Target | Code | Values | Conv | Pack | End
+Instruction = Source | Walk | Target | Code | Values | Conv | Pack | Await | End
 
 OPCODES: dict[Opcode, type[Packed]] = {
-    Opcode.END: End, Opcode.PACK: Pack, Opcode.SOURCE: Source, Opcode.WALK: Walk,
-    Opcode.TARGET: Target, Opcode.CODE: Code, Opcode.CONV: Conv, Opcode.VALUES: Values,
+    Opcode.END: End, Opcode.PACK: Pack, Opcode.SOURCE: Source, Opcode.WALK: Walk, Opcode.TARGET: Target,
+    Opcode.CODE: Code, Opcode.CONV: Conv, Opcode.VALUES: Values, Opcode.AWAIT: Await,
 }
 OPCODE_OF = {cls: opcode for opcode, cls in OPCODES.items()}
 OPCODE_WIDTH = 4

@@ -1,8 +1,8 @@
 """Declared timing: latencies and cycle counts as functions of the configuration.
 
 The blocks of `hw` are built from these numbers, benches measure them, and the compiler adds the cycle counts up: the
-prediction equals the RTL's cycle counter. Nothing depends on data; the only open wait is `Pack` for image bytes that
-have not arrived.
+prediction equals the RTL's cycle counter. Nothing depends on data; the only open wait is for the intake, in `Await`,
+and the RTL counts it apart.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ DRAIN = 5  # operands to the first drain slot: count in three cycles, accumulate
 COMBINE = 7  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
 COMPARE = 3  # last finished sum to the first threshold compared, and last one compared to levels
 STORE = 3  # levels to the write port of the activation memory, whose word nobody reads before the next `Conv`
+PACK = FETCH + 1  # the instruction, when the intake is free or its image not taken
+AWAIT = FETCH + 1  # the instruction, when the image is complete
+PACKED = 4  # a window's last byte read to its last word stored, but for the words before that
 
 
 def lane_skew(config: Config) -> int:
@@ -92,13 +95,30 @@ def conv_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values: 
     return FETCH + prepare + issue + drain + finish
 
 
+def pack_groups(config: Config) -> int:
+    """Words per packed window and plane lane: the planes of the image, padded to a multiple of N."""
+    return -(-IMAGE_PLANES // config.N)
+
+
 def pack_cycles(config: Config, pack: Pack) -> int:
-    """Cycles of `Pack` from its fetch to the next fetch, when no byte is late."""
-    used_rows = max(0, (pack.rows - pack.window_rows) // pack.stride + 1)
-    windows = used_rows * max(0, (pack.columns - pack.window_columns) // pack.stride + 1)
-    pixels = pack.rows * pack.columns * (pack.channels + 1)
-    pushes = used_rows * pack.columns * (pack.window_rows * pack.channels + 1)
-    return FETCH + 2 + pixels + pushes + windows * -(-IMAGE_PLANES // config.N)
+    """Cycles that the intake is busy with `pack`, when no byte is late and no other block writes activations.
+
+    Every byte of a window's column is read in a cycle, for every row of the window; windows complete `pack_groups`
+    cycles apart or more.
+    """
+    groups, column = pack_groups(config), pack.channels * pack.window_rows
+    used_rows = max(0, (pack.rows - pack.window_rows) // pack.row_stride + 1)
+    windows = max(0, (pack.columns - pack.window_columns) // pack.column_stride + 1)
+    prepare = 1 + pack.channels + pack.window_columns * column
+    if not used_rows:
+        return prepare + pack.rows + 1
+    row = pack.columns * column + max(0, windows - 1) * max(0, groups - pack.column_stride * column)
+    rest = (pack.columns - pack.window_columns - (windows - 1) * pack.column_stride) * column  # behind a row's windows
+    first = pack.row_stride - 1 + pack.window_columns * column  # from a row's end to the next window
+    between = pack.row_stride - 1 + (max(0, groups - rest - first) if windows else 0)
+    below = pack.rows - (used_rows - 1) * pack.row_stride - 1  # rows that begin no window
+    last = max(1, below, PACKED + groups - rest if windows else 0)
+    return prepare + used_rows * row + (used_rows - 1) * between + last + 1
 
 
 def halt(config: Config) -> int:

@@ -138,7 +138,7 @@ class Address(_Payload):
 class Status(_Payload):
     """State of the core and the link. Counters saturate."""
 
-    FORMAT = struct.Struct("<BBHIIHHHH")
+    FORMAT = struct.Struct("<BBHIIHHHHI")
     busy: int  # 1 while a frame runs
     fault: int  # isa.Fault
     fault_address: int  # program counter of the fault
@@ -148,6 +148,7 @@ class Status(_Payload):
     bad_frames: int  # frames dropped for code, length, version or checksum
     stale_frames: int  # frames dropped for their session
     line_errors: int  # UART framing errors and overruns
+    waited: int = 0  # of the last frame's cycles, those in which the core waited for image bytes
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Words(wiring.Component):
         status = [
             Cat(self.core.busy, C(0, 7), self.core.fault, self.core.fault_address), self.core.cycles, self.core.frames,
             Cat(self.link.image_free, self.link.bad_frames), Cat(self.link.stale_frames, self.link.line_errors),
+            self.core.waited,
         ]
         with m.Switch(self.type):
             with m.Case(Type.HELLO):

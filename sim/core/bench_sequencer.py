@@ -5,12 +5,12 @@ from cocotb.triggers import Timer
 
 from hw.arch import timing
 from hw.arch.config import INSTRUCTION_BITS, Config
-from hw.arch.isa import Code, Conv, End, Fault, Pack, Source, Target, Walk, decode, encode
+from hw.arch.isa import Await, Code, Conv, End, Fault, Pack, Source, Target, Walk, decode, encode
 from hw.arch.packed import FieldError, fields_of
 from hw.interfaces import status_layout
 from sim.helpers import cycles, generator, settings, start, unpack
 
-INPUTS = ("start", "word", "lanes_ready", "issuing", "group", "group_done", "pack_done", "unit_fault")
+INPUTS = ("start", "word", "lanes_ready", "issuing", "group", "group_done", "intake_busy", "intake_fault", "unit_fault")
 SLACK = 20
 
 
@@ -26,7 +26,7 @@ def random_instruction(rng, cls, config):
 
 def random_program(rng, config):
     """(words, expected (fault, address)): legal set-ups, then something to run; sometimes one word is spoiled."""
-    kinds = [Target, Pack, Source, Walk, Code, Code, Conv, End]
+    kinds = [Target, Pack, Await, Source, Walk, Code, Code, Conv, Pack, End]
     if rng.random() < 0.3:
         rng.shuffle(kinds)
     words = [random_instruction(rng, cls, config)[0] for cls in kinds]
@@ -60,7 +60,7 @@ async def blocks(dut, rng, words):
         address = int(dut.address.value)
         await cycles(dut, 1)
         dut.word.value = words[address] if address < len(words) else 0
-        dut.pack_done.value, dut.group.value, dut.group_done.value = 0, 0, 0
+        dut.group.value, dut.group_done.value = 0, 0
         if int(dut.prepare.value):
             waits["lanes_ready"] = rng.randint(1, 6)
         if int(dut.pack_begin.value):
@@ -77,8 +77,7 @@ async def blocks(dut, rng, words):
         dut.issuing.value = int(issuing)
         if waits["done"] == 1:
             dut.group_done.value = 1
-        if waits["pack"] == 1:
-            dut.pack_done.value = 1
+        dut.intake_busy.value = int(waits["pack"] > 0)
 
 
 @cocotb.test()
@@ -108,3 +107,42 @@ async def random_programs(dut):
         assert (status["fault"], status["fault_address"]) == expected, f"program {number}"
         worker.cancel()
         await cycles(dut, 2)
+
+
+async def frame(dut, words, busy, *, fault=0):
+    """Run one frame; its status and how many `Pack` began. The intake is busy for `busy` cycles after that."""
+    begun = left = 0
+    dut.start.value, dut.intake_fault.value = 1, fault
+    for cycle in range(200):
+        address = int(dut.address.value)
+        await cycles(dut, 1)
+        dut.start.value = 0
+        dut.word.value = words[address] if address < len(words) else 0
+        left -= left > 0
+        if int(dut.pack_begin.value):
+            begun, left = begun + 1, busy
+        dut.intake_busy.value = int(left > 0)
+        status = unpack(status_layout(), int(dut.status.value))
+        if cycle > 2 and not status["busy"]:
+            return status, begun
+    raise AssertionError(f"still busy after {cycle} cycles")
+
+
+@cocotb.test()
+async def images_are_packed_once_and_awaited(dut):
+    """A second `Pack` starts nothing, in the next frame too; a fault stops `Await` with the address of its `Pack`."""
+    config, rng = Config.from_json(str(settings()["config"])), generator()
+    await start(dut, **dict.fromkeys(INPUTS, 0))
+    kinds = [Target, Pack, Pack, Await, Pack, End]
+    words = [random_instruction(rng, cls, config)[0] for cls in kinds]
+    least = timing.FETCH + 3 * timing.PACK + timing.AWAIT + timing.END
+    busy = 30
+    status, begun = await frame(dut, words, busy)
+    assert (status["fault"], status["cycles"] - status["waited"], begun) == (Fault.NONE, least, 2)
+    assert 0 < status["waited"] < busy
+    status, begun = await frame(dut, words, 0)
+    assert (status["fault"], status["cycles"], status["waited"], begun) == (Fault.NONE, least, 0, 1)
+    status, begun = await frame(dut, words, 0, fault=1)
+    assert (status["fault"], status["fault_address"], begun) == (Fault.ADDRESS, 4, 0)
+    status, begun = await frame(dut, words, 0)
+    assert (status["fault"], begun) == (Fault.NONE, 2), "after a fault no image is held"

@@ -139,12 +139,13 @@ def issuer(m: Module, dut: Opened) -> None:
 def sequencer(m: Module, dut: Opened) -> None:
     """Any words, any behaviour of the blocks: every state is left, faults are right and stay, nothing runs on them."""
     s, status = dut.component, dut.component.status
-    free(m, s.start, s.word, s.lanes_ready, s.issuing, s.group, s.group_done, s.pack_done, s.unit_fault)
+    free(m, s.start, s.word, s.lanes_ready, s.issuing, s.group, s.group_done, s.unit_fault, s.intake_busy,
+         s.intake_fault)
     counter, wait, here = dut["counter"], dut["wait"], dut["here"]
     waits = {
         "Idle": ~s.start, "Fetch": 0, "Check": 0, "Decode": 0, "Prepare": 0, "Settle": 0, "Lanes": ~s.lanes_ready,
-        "Issue": ~s.unit_fault & (s.issuing | s.group | (dut["groups"] != 0)), "Begin pack": 0,
-        "Pack": ~s.unit_fault & ~s.pack_done, "Halt": wait != 0,
+        "Issue": ~s.unit_fault & (s.issuing | s.group | (dut["groups"] != 0)), "Pack": 0,
+        "Await": ~s.intake_fault & s.intake_busy, "Halt": wait != 0,
     }
     states = {name: dut.state(name) for name in waits}
     was = {name: Signal(name=f"was_{number}") for number, name in enumerate(waits)}
@@ -170,9 +171,17 @@ def sequencer(m: Module, dut: Opened) -> None:
     # The right fault at the right place; then it stays until the next start.
     fault, place, started = Signal(8), Signal(16), Signal()
     m.d.sync += [fault.eq(status.fault), place.eq(status.fault_address), started.eq(s.start & states["Idle"])]
+    packed, held = Signal.like(here), Signal()  # the Pack whose image no Await took
+    with m.If(s.pack_begin):
+        m.d.sync += [packed.eq(here), held.eq(1)]
+    with m.If(states["Halt"] | (states["Await"] & ~waits["Await"])):
+        m.d.sync += held.eq(0)
+    m.d.comb += [Assert(s.pack_begin == (states["Pack"] & ~held)), Assert((dut["held"] == held) | states["Halt"]),
+                 Assert(dut["packing"] == packed)]
     cause = Mux(was["Fetch"], Fault.OVERRUN, Mux(was["Decode"], Fault.ILLEGAL, Fault.ADDRESS))
     with m.If(states["Halt"] & ~was["Halt"]):
-        m.d.comb += [Assert(status.fault == cause), Assert(status.fault_address == here), Assert(fault == 0)]
+        cause_at = Mux(was["Await"], packed, here)
+        m.d.comb += [Assert(status.fault == cause), Assert(status.fault_address == cause_at), Assert(fault == 0)]
     with m.Elif(~started):
         m.d.comb += Assert((status.fault == fault) & (status.fault_address == place))
     m.d.comb += Assert(Mux(states["Halt"], status.fault != 0, states["Idle"] | (status.fault == 0)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hw.arch import timing
 from hw.arch.config import IMAGE_PLANES, Config, Space
-from hw.arch.isa import NO_VALUES, Code, Conv, End, Source, Values, Walk, encode
+from hw.arch.isa import NO_VALUES, Await, Code, Conv, End, Source, Values, Walk, encode
 from hw.arch.packed import Packed
 from sw.compiler.layout import Layout, allocate, plan
 from sw.compiler.lower import Intake, Task, check_numbers, checked, image_intake, lower, lower_image
@@ -56,9 +58,13 @@ class _Emitter:
         return address
 
     def intake(self, intake: Intake, image: Layout) -> None:
+        self.pack(intake, image, "pack")
+        self.instructions.append(Await())
+        self.stages[-1] = replace(self.stages[-1], cycles=self.stages[-1].cycles + timing.AWAIT)
+
+    def pack(self, intake: Intake, image: Layout, kernel: str) -> None:
         self.instructions += [image.target(), intake.pack]
-        cycles = timing.pack_cycles(self.config, intake.pack) + timing.FETCH
-        self.stages.append(Stage(IMAGE, "pack", f"{IMAGE_PLANES}", 0, 0, cycles))
+        self.stages.append(Stage(IMAGE, kernel, f"{IMAGE_PLANES}", 0, 0, timing.FETCH + timing.PACK))
 
     def layer(self, task: Task, source: Layout, out: Layout | None, values: Values) -> None:
         config, name = self.config, task.node.name
@@ -90,7 +96,7 @@ class _Emitter:
             setup.append(values)
             self.values = values
         conv = Conv(
-            weights=self.place(Space.WEIGHTS, name, weight_words(task.weights, config)),
+            weights=self.place(Space.WEIGHTS, name, weight_words(task.placed_weights(config), config)),
             weight_passes=-(-m // config.M), activation_passes=-(-task.planes // config.N), fused=int(task.fused),
             coefficients=self.place(Space.COEFFICIENTS, name, coefficient_image),
             coefficient_stride=0 if shared else coefficient_image.shape[1] // row_groups,
@@ -129,9 +135,13 @@ def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
         shapes[node.name] = (task.out_rows, task.out_columns)
         tasks.append(task)
 
-    layouts = _layouts(tasks, intake, config)
-    used = max(layout.base + layout.words for layout in layouts.values())
-    if used > config.activation_depth:
+    # With the image's words to itself, the next image is packed while this one's later layers run.
+    ahead = True
+    layouts = _layouts(tasks, intake, config, ahead)
+    if (used := _used(layouts)) > config.activation_depth:
+        ahead = False
+        layouts = _layouts(tasks, intake, config, ahead)
+    if (used := _used(layouts)) > config.activation_depth:
         worst = max(layouts, key=lambda name: layouts[name].words)
         raise CompileError(
             f"layer {worst} makes {layouts[worst].words} words per bank; with it activations need {used}, "
@@ -145,11 +155,21 @@ def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
         kept = values.get(task.node.name, NO_VALUES)
         checked(task.node.name, lambda task=task, out=out, kept=kept: emitter.layer(
             task, layouts[task.source], out, kept))
+        if ahead and task.source == IMAGE:
+            emitter.pack(intake, layouts[IMAGE], "next image, ahead")
     return _finish(graph, config, emitter, intake, tasks[-1], used)
 
 
-def _layouts(tasks: list[Task], intake: Intake, config: Config) -> dict[str, Layout]:
-    """Layouts of all tensors, each shaped for its readers and placed in the activation memory."""
+def _used(layouts: dict[str, Layout]) -> int:
+    """Activation words per bank that the tensors reach."""
+    return max(layout.base + layout.words for layout in layouts.values())
+
+
+def _layouts(tasks: list[Task], intake: Intake, config: Config, ahead: bool) -> dict[str, Layout]:
+    """Layouts of all tensors, each shaped for its readers and placed in the activation memory.
+
+    `ahead`: the image shares its words with no other tensor.
+    """
     tensors = {IMAGE: (intake.rows, intake.columns, intake.channels, tasks[0].planes)}
     births, deaths = {IMAGE: 0}, {IMAGE: 0}
     for step, task in enumerate(tasks, 1):
@@ -158,6 +178,8 @@ def _layouts(tasks: list[Task], intake: Intake, config: Config) -> dict[str, Lay
             tensors[name] = (task.out_rows, task.out_columns, task.weights.shape[1], task.out_planes)
         births[name] = deaths[name] = step
         deaths[task.source] = step
+    if ahead:
+        deaths[IMAGE] = len(tasks)
     layouts: dict[str, Layout] = {}
     for name, (rows, columns, channels, planes) in tensors.items():
         plans = {plan(config, rows, columns, channels, planes, t.stride, t.out_rows, t.out_columns)

@@ -51,6 +51,13 @@ class Task:
     def planes(self) -> int:
         return self.coefficients.shape[2]
 
+    def placed_weights(self, config: Config) -> np.ndarray:
+        """The weights where their bits of the source lie in words: the packer uses the upper bits."""
+        if self.source != IMAGE:
+            return self.weights
+        m, co, taps, ci = self.weights.shape
+        return np.concatenate([np.ones((m, co, taps, config.word - ci), np.uint8), self.weights], axis=3)
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -75,7 +82,7 @@ def image_intake(graph: Graph, config: Config) -> tuple[Intake, bool]:
     rows, columns = image.rows + 2 * node.padding, image.columns + 2 * node.padding
     windows = kh * kw * ci <= config.word and max(kh, kw) <= 15 and node.average == 1
     window_rows, window_columns, stride = (kh, kw, node.stride) if windows else (1, 1, 1)
-    buffer = window_rows * columns * ci
+    buffer = max(1, window_rows - 1) * columns * ci + 1
     if buffer > config.image_depth:
         raise CompileError(
             f"layer {node.name} needs {buffer} bytes of image line buffer, {buffer - config.image_depth} more than the "
@@ -83,7 +90,7 @@ def image_intake(graph: Graph, config: Config) -> tuple[Intake, bool]:
         )
     if not windows and ci > config.word:
         raise CompileError(f"image channels must be at most {config.word}, the configuration's word, not {ci}")
-    pack = checked(node.name, lambda: Pack(rows, columns, ci, window_rows, window_columns, stride))
+    pack = checked(node.name, lambda: Pack(rows, columns, ci, window_rows, window_columns, stride, stride))
     return Intake(
         pack=pack, channels=window_rows * window_columns * ci, margin=node.padding,
         rows=(rows - window_rows) // stride + 1, columns=(columns - window_columns) // stride + 1,
@@ -150,7 +157,7 @@ def lower_image(node: ConvNode, intake: Intake, windows: bool, config: Config) -
     m, co, ci, kh, kw = node.weights.shape
     inner = replace(node, padding=0)
     if windows:
-        flat = node.weights.transpose(0, 1, 4, 3, 2).reshape(m, co, kh * kw * ci, 1, 1)
+        flat = node.weights.transpose(0, 1, 4, 2, 3).reshape(m, co, kh * kw * ci, 1, 1)
         inner = replace(inner, weights=flat, stride=1)
     task = lower(inner, (intake.rows, intake.columns), IMAGE, config)
     last = task.coefficients[:, :, -1:]

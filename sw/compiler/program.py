@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hw.arch import timing
 from hw.arch.config import Config, Space
+from hw.arch.isa import Pack
 from hw.arch.packed import Packed
 
 
@@ -51,8 +53,14 @@ class Program:
 
     @property
     def predicted_cycles(self) -> int:
-        """Core cycles of one frame whose image bytes are always there in time."""
+        """Core cycles of one frame, without those that it waits for the intake."""
         return sum(stage.cycles for stage in self.stages)
+
+    @property
+    def pack_cycles(self) -> int:
+        """Cycles of the intake for one image whose bytes are always there in time."""
+        packs = (instruction for instruction in self.instructions if isinstance(instruction, Pack))
+        return timing.pack_cycles(self.config, next(packs))
 
     def image_bytes(self, image: np.ndarray) -> bytes:
         """One uint8 HWC image as the bytes of the image stream; `ValueError` for another shape or dtype."""

@@ -49,4 +49,4 @@ def test_walk(config, walk):
 def test_sequencer():
     config = CONFIGS["tiny"].replace(program_depth=12)
     settings = {"config": config.to_json(), "programs": 120}
-    assert run(Sequencer(config), "sim.core.bench_sequencer", settings=settings) == 1
+    assert run(Sequencer(config), "sim.core.bench_sequencer", settings=settings) == 2

@@ -6,9 +6,9 @@ from hw.arch.config import Memory
 from hw.combine import Combine
 from hw.drain import Drain
 from hw.feeder import Feeder
+from hw.intake import Intake
 from hw.issuer import Issuer
 from hw.memory import Banks
-from hw.packer import Packer
 from hw.threshold import Comparer
 from hw.writer import Writer
 from sim.runner import run
@@ -16,7 +16,7 @@ from tests.sim.test_blocks import CONFIGS
 
 BLOCKS = {
     "drain": (Drain, 2), "comparer": (Comparer, 2), "issuer": (Issuer, 2), "feeder": (Feeder, 2), "writer": (Writer, 4),
-    "packer": (Packer, 2),
+    "intake": (Intake, 3),
 }
 
 
