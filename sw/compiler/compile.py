@@ -125,11 +125,11 @@ def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
     plain = {layer.name: f"{layer.weight_planes}x{layer.source_planes}" for layer in graph.layers}
     if recoding:
         graph = recode(graph)
-    intake, windows = image_intake(graph, config)
+    intake = image_intake(graph, config)
     tasks: list[Task] = []
     shapes: dict[str, tuple[int, int]] = {}
     for node in graph.layers:
-        task = (lower_image(node, intake, windows, config) if node.source == IMAGE
+        task = (lower_image(node, intake, config) if node.source == IMAGE
                 else checked(node.name, lambda node=node: lower(node, shapes[node.source], node.source, config)))
         check_numbers(task, config)
         shapes[node.name] = (task.out_rows, task.out_columns)

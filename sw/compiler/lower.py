@@ -11,10 +11,11 @@ from hw.arch.config import IMAGE_PLANES, VALUE_BITS, Config
 from hw.arch.isa import Pack, Padding, Walk
 from hw.arch.packed import FieldError, fields_of
 from sw.compiler.program import CompileError
-from sw.graph import IMAGE, Graph
+from sw.graph import IMAGE, Graph, Shape
 from sw.graph import Conv as ConvNode
 
 MAX_REPEAT: int = dict(fields_of(Walk))["repeat"]["high"]
+MAX_WINDOW: int = dict(fields_of(Pack))["window_rows"]["high"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +71,44 @@ class Intake:
     margin: int
 
 
-def image_intake(graph: Graph, config: Config) -> tuple[Intake, bool]:
-    """Pack whole kernel windows into words where they fit, else single pixels; True when windows are packed."""
+def image_intake(graph: Graph, config: Config) -> Intake:
+    """How the layer that reads the image has it packed: in the largest windows that tile its kernel and fit a word.
+
+    Whole kernels lie as far apart as the layer's stride; smaller windows begin at every pixel, one per tap.
+    """
     readers = [layer for layer in graph.layers if layer.source == IMAGE]
     if len(readers) != 1:
         raise CompileError(f"graph {graph.name} must have one layer that reads the image, not {len(readers)}")
     node, image = readers[0], graph.image
-    _, _, ci, kh, kw = node.weights.shape
+    ci = image.channels
     if node.padding and node.pad != Padding.LOW:
         raise CompileError(f"layer {node.name} reads the image, so its padding must be LOW, not {node.pad.name}")
-    rows, columns = image.rows + 2 * node.padding, image.columns + 2 * node.padding
-    windows = kh * kw * ci <= config.word and max(kh, kw) <= 15 and node.average == 1
-    window_rows, window_columns, stride = (kh, kw, node.stride) if windows else (1, 1, 1)
-    buffer = max(1, window_rows - 1) * columns * ci + 1
-    if buffer > config.image_depth:
-        raise CompileError(
-            f"layer {node.name} needs {buffer} bytes of image line buffer, {buffer - config.image_depth} more than the "
-            f"{config.image_depth} of the configuration"
-        )
-    if not windows and ci > config.word:
+    if ci > config.word:
         raise CompileError(f"image channels must be at most {config.word}, the configuration's word, not {ci}")
-    pack = checked(node.name, lambda: Pack(rows, columns, ci, window_rows, window_columns, stride, stride))
+    rows, columns = image.rows + 2 * node.padding, image.columns + 2 * node.padding
+    if columns * ci >= config.image_depth:
+        raise CompileError(
+            f"layer {node.name} needs {columns * ci + 1} bytes of image line buffer, "
+            f"{columns * ci + 1 - config.image_depth} more than the {config.image_depth} of the configuration")
+    high, wide = _window(node, columns, config)
+    stride = node.stride if (high, wide) == node.kernel else 1
+    pack = checked(node.name, lambda: Pack(rows, columns, ci, high, wide, stride, stride))
     return Intake(
-        pack=pack, channels=window_rows * window_columns * ci, margin=node.padding,
-        rows=(rows - window_rows) // stride + 1, columns=(columns - window_columns) // stride + 1,
-    ), windows
+        pack=pack, channels=high * wide * ci, margin=node.padding,
+        rows=(rows - high) // stride + 1, columns=(columns - wide) // stride + 1)
+
+
+def _window(node: ConvNode, columns: int, config: Config) -> tuple[int, int]:
+    """Rows and columns of the largest window that tiles the kernel and fits a word and the line buffer."""
+    ci = node.source_channels
+    sizes = [(high, wide) for high in _divisors(node.kernel[0]) for wide in _divisors(node.kernel[1])
+             if node.average == 1 and max(high, wide) <= MAX_WINDOW and high * wide * ci <= config.word
+             and (high - 1) * columns * ci < config.image_depth]
+    return max(sizes, key=lambda size: (size[0] * size[1], size), default=(1, 1))
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def _kernel(node: ConvNode) -> str:
@@ -121,16 +135,20 @@ def _anchors(node: ConvNode) -> tuple[int, ...]:
     return tuple({(first[0] * kw + first[1]) * area, (last[0] * kw + last[1] + 1) * area - 1})
 
 
-def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -> Task:
-    """A layer on a tensor of bit planes of `shape` (rows, columns)."""
+def lower(
+    node: ConvNode, shape: tuple[int, int], source: str, config: Config, step: tuple[int, int] = (1, 1),
+    out: Shape | None = None,
+) -> Task:
+    """A layer on a tensor of bit planes of `shape` (rows, columns); of output `out` if its taps are `step` apart."""
     m, co, ci, kh, kw = node.weights.shape
     rows, columns = shape
-    out, unit = node.output(rows, columns), node.average
+    out, unit = out or node.output(rows, columns), node.average
     if unit * unit > MAX_REPEAT:
         raise CompileError(f"layer {node.name} averages {unit} x {unit} pixels, more than {isqrt(MAX_REPEAT)} squared")
     window = range(-node.pool_padding, node.pool - node.pool_padding)
     taps = tuple(
-        tuple(((wy * node.stride + ky) * unit + ay - node.padding, (wx * node.stride + kx) * unit + ax - node.padding)
+        tuple(((wy * node.stride + ky * step[0]) * unit + ay - node.padding,
+               (wx * node.stride + kx * step[1]) * unit + ax - node.padding)
               for ky in range(kh) for kx in range(kw) for ay in range(unit) for ax in range(unit))
         for wy in window for wx in window
     )
@@ -149,17 +167,20 @@ def lower(node: ConvNode, shape: tuple[int, int], source: str, config: Config) -
     )
 
 
-def lower_image(node: ConvNode, intake: Intake, windows: bool, config: Config) -> Task:
-    """The layer that reads the image: windows became channels, and planes a multiple of N.
+def lower_image(node: ConvNode, intake: Intake, config: Config) -> Task:
+    """The layer that reads the image: windows became channels, a tap is a window, and planes a multiple of N.
 
     Planes added in front are constantly -1; with weight sum W they add -coefficient*W, which moves the thresholds.
     """
     m, co, ci, kh, kw = node.weights.shape
-    inner = replace(node, padding=0)
-    if windows:
-        flat = node.weights.transpose(0, 1, 4, 2, 3).reshape(m, co, kh * kw * ci, 1, 1)
-        inner = replace(inner, weights=flat, stride=1)
-    task = lower(inner, (intake.rows, intake.columns), IMAGE, config)
+    pack, margin = intake.pack, 2 * node.padding
+    high, wide = step = pack.window_rows, pack.window_columns
+    tiles = node.weights.reshape(m, co, ci, kh // high, high, kw // wide, wide).transpose(0, 1, 6, 2, 4, 3, 5)
+    inner = replace(
+        node, padding=0, stride=node.stride // pack.row_stride,
+        weights=tiles.reshape(m, co, intake.channels, kh // high, kw // wide))
+    out = node.output(pack.rows - margin, pack.columns - margin)
+    task = lower(inner, (intake.rows, intake.columns), IMAGE, config, step, out)
     last = task.coefficients[:, :, -1:]
     if not np.array_equal(task.coefficients, last << np.arange(IMAGE_PLANES - 1, -1, -1)):
         raise CompileError(f"layer {node.name} reads the image, so its coefficients must be a_i * 2^(7-j)")
