@@ -58,12 +58,12 @@ def answer(graph: Graph, request: str) -> dict[str, Any]:
 def needs(program: Program) -> dict[str, int]:
     """Words of every memory that a program uses, by the configuration's field of its depth."""
     used = {FIELDS[space]: words.shape[1] for space, words in program.memories.items()}
-    [pack] = [instruction for instruction in program.instructions if isinstance(instruction, Pack)]
+    pack = next(instruction for instruction in program.instructions if isinstance(instruction, Pack))
     return used | {
         "activation_depth": program.activation_words,
         "value_depth": value_words(program),
         "result_depth": program.result_words + RECEIPT_WORDS,
-        "image_depth": pack.window_rows * pack.columns * pack.channels,
+        "image_depth": max(1, pack.window_rows - 1) * pack.columns * pack.channels + 1,
     }
 
 

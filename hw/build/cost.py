@@ -136,7 +136,7 @@ def _least_squares(features: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def bram_kbits(config: Config, family: str) -> int:
-    """Block RAM of all memories, those of the link and the packer included."""
+    """Block RAM of all memories, those of the link and the intake included."""
     memories = [(memory, config.channel_lanes if space == Space.ACTIVATIONS else memory.bits)
                 for space, memory in config.memories.items()]
     link = (1 << wire.RECEIVE_BUFFER.bit_length(), wire.IMAGE_FIFO, 2048, config.image_depth)

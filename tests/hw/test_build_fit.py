@@ -94,7 +94,9 @@ def test_the_compiler_answers_through_the_pipe(name):
         assert planner(smaller)["cycles"] == answer["cycles"]
         for field, words in answer["needs"].items():
             if field not in ("image_depth", "result_depth", "value_depth"):
-                assert "error" in planner(smaller.replace(**{field: words - 1})), field
+                less = planner(smaller.replace(**{field: words - 1}))
+                ahead = [layer["kernel"] for layer in less.get("layers", ()) if "ahead" in layer["kernel"]]
+                assert "error" in less or (field == "activation_depth" and not ahead), field
 
 
 @pytest.mark.parametrize("seed", [1, 2])
