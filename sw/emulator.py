@@ -21,8 +21,7 @@ class Machine:
     """The core of one accelerator.
 
     `write`, `read` and `feed` are what the link does to it; `run` executes one frame and returns early, with `busy`
-    still set, when image bytes are missing: feed them and call `run` again. `cycles` of the last frame are without
-    those in which the core waits for the intake.
+    still set, when image bytes are missing: feed them and call `run` again. `cycles` leaves out waits for the intake.
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,8 +76,7 @@ class Machine:
         return [int.from_bytes(word.tobytes(), "little") for word in packed]
 
     @property
-    def room(self) -> int:
-        """Image bytes that the core takes now."""
+    def room(self) -> int:  # image bytes that the core takes now
         return self._intake.room
 
     def feed(self, data: bytes) -> None:

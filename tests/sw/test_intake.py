@@ -42,6 +42,8 @@ def emulated(program, images):
     (3, 32, (3, 3), {"stride": 2, "pool": 2, "pool_stride": 2}),
     (7, 64, (7, 1), {"padding": 3, "stride": 2, "pool": 2, "pool_stride": 1}),
     (7, 16, (1, 1), {"padding": 2}),
+    (7, 64, (7, 1), {"padding": 3, "stride": 2, "pool": 3, "pool_stride": 2, "pool_padding": 1}),
+    (3, 32, (3, 3), {"padding": 1, "pool": 3, "pool_stride": 2, "pool_padding": 1}),
     (11, 64, (11, 1), {"padding": 4, "stride": 4}),
     (11, 16, (1, 1), {"padding": 1}),
     ((4, 6), 32, (4, 2), {"stride": 3}),
