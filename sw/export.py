@@ -10,7 +10,7 @@ Values that shortcuts add need one unit q in the whole network: there a and s / 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,9 @@ from .fixed_point import Moments, Planes, Sums, sums, threshold
 from .graph import Conv, Graph, Image
 from .node import MAX_SHIFT, MAX_THRESHOLDS
 
-COEFFICIENT_BITS = 12
-# Width of an image layer's integers a_i. Its coefficients are a_i 2^(7-j), but the hardware fuses the planes and only
-# holds a_i 2^(N-1) at most, N the activation planes it has side by side.
-IMAGE_COEFFICIENT_BITS = 11
+COEFFICIENT_BITS = 12  # what the presets hold
+MOST_BITS = 16  # the widest coefficients chosen by themselves
+AGREEMENT = 0.999  # share of images whose class stays
 SUM_BITS = 28  # sums of residual layers stay within, as in the presets
 DEVIATIONS = 8  # standard deviations of a normalised value that a shortcut must hold
 
@@ -60,27 +59,53 @@ class Agreement:
 
 
 def export(model: Network, *, images: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
-           coefficient_bits: int = COEFFICIENT_BITS, image_bits: int = IMAGE_COEFFICIENT_BITS,
+           coefficient_bits: int | None = None, image_bits: int | None = None,
            metadata: dict[str, str] | None = None) -> Graph:
     """The integer graph of `model`, whose coefficients have at most `coefficient_bits` bits, signed.
 
-    images: uint8 [B, H, W, C] like those that the network was trained on, a hundred or more. Rounding then spares what
+    images: uint8 [B, H, W, C] like those that the network was trained on, a thousand or so. Rounding then spares what
     counts for them, and its mean effect is taken out of thresholds and biases (`fixed_point.sums`). The ranges of
     full-precision activations are set by them too, in `model` itself (`calibration.calibrate`).
-    `image_bits` limits the first layer's a_i, whose coefficients are a_i 2^(7-j). `ExportError` when out of range.
+    coefficient_bits: None takes the least from COEFFICIENT_BITS on with which the classes of AGREEMENT of the images
+    stay, at most MOST_BITS, and the least without images. What was chosen, and how it agrees, is in the metadata.
+    image_bits limits the first layer's a_i, whose coefficients are a_i 2^(7-j). The hardware fuses the planes and holds
+    a_i 2^(N-1) at most, with N planes side by side: None is one bit less than the others, but not below 12, because
+    presets with N = 2 hold 13 bits. `ExportError` when out of range.
     """
     for name, bits in (("coefficient_bits", coefficient_bits), ("image_bits", image_bits)):
-        if not 2 <= bits <= 24:
+        if bits is not None and not 2 <= bits <= 24:
             raise ExportError(f"{name} must be in 2..24, not {bits}")
-    spec = model.architecture
+    facts = dict(metadata or {})
+    statistics: dict[str, Moments] = {}
     if images is not None:
         calibrate(model, images)
-    exporter = _Exporter(model, coefficient_bits, image_bits, {} if images is None else moments(model, images))
+        statistics = moments(model, images)
+    if coefficient_bits is not None or images is None:
+        bits = coefficient_bits or COEFFICIENT_BITS
+        return _graph(model, statistics, bits, image_bits or _image_bits(bits), classes, facts)
+    real, shares = float_logits(model, images).argmax(1), []
+    for bits in range(COEFFICIENT_BITS, MOST_BITS + 1):
+        graph = _graph(model, statistics, bits, image_bits or _image_bits(bits), classes, facts)
+        share = float((reference(graph, images, keep=False).logits.argmax(1) == real).mean())
+        shares.append(f"{share:.4f} with {bits} bits")
+        if share >= AGREEMENT:
+            break
+    return replace(graph, metadata=graph.metadata | {"calibration": f"{len(images)} images agree {', '.join(shares)}"})
+
+
+def _image_bits(bits: int) -> int:
+    return bits if bits <= COEFFICIENT_BITS else bits - 1
+
+
+def _graph(model: Network, statistics: dict[str, Moments], coefficient_bits: int, image_bits: int,
+           classes: tuple[str, ...] | None, facts: dict[str, str]) -> Graph:
+    spec = model.architecture
+    exporter = _Exporter(model, coefficient_bits, image_bits, statistics)
     layers = tuple(exporter.layer(name) for name in spec.names)
     names = tuple(map(str, range(spec.classes))) if classes is None else classes
-    widths = {"coefficient_bits": str(coefficient_bits), "image_coefficient_bits": str(image_bits),
-              "sum_bits": str(sum_bits(layers))}
-    return Graph(spec.name, Image(*spec.image), layers, names, exporter.scale, (metadata or {}) | widths)
+    widths = {"scheme": str(spec.scheme), "coefficient_bits": str(coefficient_bits),
+              "image_coefficient_bits": str(image_bits), "sum_bits": str(sum_bits(layers))}
+    return Graph(spec.name, Image(*spec.image), layers, names, exporter.scale, facts | widths)
 
 
 def agreement(model: nn.Module, graph: Graph, images: np.ndarray, labels: np.ndarray) -> Agreement:

@@ -28,11 +28,11 @@ from sw.graph import Graph
 
 from . import checkpoint
 from .architecture import Network
+from .export_command import CALIBRATION
 from .inference import evaluate
 from .models import architecture
 from .recipe import Recipe
 from .schemes import Scheme, scheme
-from .train import CALIBRATION
 from .trainer import Trainer
 
 VERSION = 1  # of the method; a change makes earlier results those of another study

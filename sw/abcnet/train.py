@@ -10,14 +10,13 @@ import importlib.util
 from dataclasses import fields, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from sw import artifact, data
-from sw.export import Agreement, agreement, export
+from sw import data
 
 from . import checkpoint
 from .architecture import Architecture, Network
+from .export_command import DATASETS, ship
 from .models import architecture
 from .options import add_arguments, complete
 from .parallel import joined
@@ -27,10 +26,6 @@ from .schemes import scheme
 from .trainer import Trainer
 
 __all__ = ["add_arguments", "run", "ship", "train"]
-
-GOLDEN = 20  # images of the test set kept in a model file with their logits
-CALIBRATION = 1000  # training images that the exporter sees
-DATASETS = {"digits": "digits", "fashion": "fashion", "lenet5": "mnist", "cnv": "cifar10", "resnet20": "cifar10"}
 
 
 def train(model: Network, dataset: data.Dataset, recipe: Recipe, *, seed: int = 0, quiet: bool = False) -> float:
@@ -118,14 +113,4 @@ def _start_from(model: Network, path: str) -> str:
 def _finish(model: Network, dataset: data.Dataset, recipe: Recipe, seed: int, out: Path, weights: Path | None) -> None:
     if weights:
         checkpoint.save(weights, model)
-    print(f"{out}: {ship(out, model, dataset, recipe, seed)}")
-
-
-def ship(path: Path, model: Network, dataset: data.Dataset, recipe: Recipe, seed: int) -> Agreement:
-    """Export `model` and write it to `path` with a golden sample, recipe and accuracies on the test set."""
-    graph = export(model, images=np.asarray(dataset.train_images[:CALIBRATION]), classes=dataset.classes)
-    report = agreement(model, graph, np.asarray(dataset.test_images[:]), dataset.test_labels)
-    facts = {"recipe": str(recipe), "seed": str(seed), "test": str(report)}
-    graph = replace(graph, metadata=graph.metadata | facts)
-    artifact.save_graph(path, graph, dataset.test_images[:GOLDEN])
-    return report
+    print(f"{out}: {ship(out, model, dataset, {'recipe': str(recipe), 'seed': str(seed)})}")

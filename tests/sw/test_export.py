@@ -68,7 +68,8 @@ def test_shipped_widths_stay_close_and_within_their_bits():
     first, *rest = graph.layers
     assert np.abs(first.coefficients[:, -1]).max() < 1 << 11
     assert all(np.abs(layer.coefficients).max() < 1 << 11 for layer in rest)
-    assert (graph.metadata["coefficient_bits"], graph.metadata["image_coefficient_bits"]) == ("12", "11")
+    assert (graph.metadata["coefficient_bits"], graph.metadata["image_coefficient_bits"]) == ("12", "12")
+    assert graph.metadata["scheme"] == "abc 3x3"
     pixels = images(200)
     report = agreement(model.float(), graph, pixels, np.zeros(200, np.int64))
     assert report.images == 200
