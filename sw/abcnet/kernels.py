@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-PIECE = 1 << 15  # elements per CPU thread: an operation on fewer costs more to call than to do
+PIECE = 1 << 16  # elements per CPU thread: an operation on fewer costs more to call than to do
 DEVICE_PIECE = 1 << 22  # elsewhere only the memory for the scratch tensors counts
 
 

@@ -62,18 +62,22 @@ class Report:
             "Written by the command below, which trains what is not cached; nothing here is typed by hand. Accuracies "
             f"are those of the integer graph, the accelerator's arithmetic, in per cent of {study.test_images:,} test "
             "images; of the float network where section 6 says that there is no graph.", "", f"    {self.command}", "",
-            f"- Training images: {study.images:,}. Start: full precision, {study.start.epochs} epochs; from it every "
-            f"run trains {recipe.epochs} epochs, the full-precision baseline too.",
+            f"- Training images: {study.images:,}. Start: full precision, {_epochs(study.start.epochs)}; from it every "
+            f"run trains {_epochs(recipe.epochs)}, the full-precision baseline too.",
             f"- {recipe.optimizer}, rate {recipe.rate:g}, {recipe.schedule} schedule, batch {recipe.batch}, shift "
             f"{recipe.shift}, flip {recipe.flip}. Seeds: {', '.join(map(str, seeds))}; several are averaged.",
-            f"- Every layer is quantised, first and last included. One run with few seeds: on {study.test_images:,} "
-            f"images the standard error of an accuracy of 85 % is {100 * (0.85 * 0.15 / study.test_images) ** 0.5:.2f} "
-            "points, so smaller differences mean nothing.",
+            f"- Every layer is quantised, first and last included. {self._error()}",
             "- `results.csv` has float accuracy, agreement, seed, cost and command of every run. The columns \"paper\" "
             "are the ABC-Net paper's own top-1 for ResNet-18 on ImageNet, not ours: only the order compares.", "",
         ]
         return [*lines, *self._weights(), *self._grid(), *self._schemes(), *self._channelwise(), *self._symmetric(),
                 *self._costs(), *self._exactness()]
+
+    def _error(self) -> str:
+        share = mean(result.accuracy for result in self.results) / 100
+        error = 100 * (share * (1 - share) / self.study.test_images) ** 0.5
+        return (f"On {self.study.test_images:,} images an accuracy of {100 * share:.0f} %, the mean of all runs, has a "
+                f"standard error of {error:.2f} points: differences of that size mean nothing.")
 
     def _weights(self) -> list[str]:
         rows = [[str(m), self._cell(using), self._difference(using, BASELINE), f"{PAPER_REAL[m]:.1f}",
@@ -193,6 +197,10 @@ class Report:
         axis.set_xlabel(f"cycles per image, preset {self.study.preset}")
         axis.set_ylabel("test accuracy, %")
         figure.savefig(folder / "frontier.png", dpi=110, metadata={"Software": None})
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
