@@ -39,12 +39,20 @@ def _rings(c: Config) -> tuple[float, ...]:
     return c.column_lanes * c.chains * c.sum_bits, c.pixel_lanes * c.channel_lanes * c.sum_bits
 
 
+def _columns(c: Config) -> tuple[float, ...]:
+    return (c.column_lanes,)
+
+
 def _travelling(c: Config) -> tuple[float, ...]:
-    return c.column_lanes * c.row_lanes * c.word, c.column_lanes
+    return c.column_lanes, c.column_lanes * c.row_lanes * c.word
 
 
-def _thresholds(c: Config) -> tuple[float, ...]:
-    return c.pixel_lanes * c.chains * c.sum_bits, c.pixel_lanes * c.channel_lanes * c.sum_bits
+def _comparisons(c: Config) -> tuple[float, ...]:
+    return (c.pixel_lanes * c.chains * c.sum_bits,)
+
+
+def _sums(c: Config) -> tuple[float, ...]:
+    return (c.pixel_lanes * c.channel_lanes * c.sum_bits,)
 
 
 def _values(c: Config) -> tuple[float, ...]:
@@ -52,16 +60,15 @@ def _values(c: Config) -> tuple[float, ...]:
 
 
 def _rest(c: Config) -> tuple[float, ...]:
-    rotation = c.column_lanes * c.word
-    return 1, rotation, rotation * math.log2(c.pixel_lanes), c.pixel_lanes * c.channel_lanes, c.row_lanes * c.word
+    return 1, c.word, c.column_lanes * c.word * (1 + math.log2(c.pixel_lanes))
 
 
 # The blocks whose names begin so, "" all that are left, to the features of their LUTs and of their registers.
 GROUPS: dict[str, tuple[Features, Features]] = {
     "array.dot": (_units, _units),
     "array.combine": (_combines, _rings),
-    "array": (_travelling, _travelling),
-    "threshold": (_thresholds, _thresholds),
+    "array": (_columns, _travelling),
+    "threshold": (_comparisons, _sums),
     "values": (_values, _values),
     "": (_rest, _rest),
 }
