@@ -1,6 +1,7 @@
 """`python -m hw.build.calibrate [FAMILY...]`: synthesise the sample configurations that `cost` is calibrated on.
 
 Their resources go to `synthesis.json` beside this file, one line per sample; samples that are not asked for stay.
+`--build DIR` takes them from the report of a build of hw.build instead.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from . import design
 from .blocks import Blocks
 from .cost import RESULTS
 from .errors import BuildError
+from .figures import read
 from .flow import Stage
 from .job import flow_of
 from .report import save
@@ -57,17 +59,33 @@ def measure(family: str, config: Config) -> dict[str, Any]:
     }
 
 
+def reported(folder: Path) -> dict[str, Any]:
+    """The record of a build folder; `BuildError` unless it holds the report of a design that was synthesised."""
+    report = read(folder)
+    if "synthesis" not in report:
+        raise BuildError(f"{folder} has no synthesis result, its build ended as {report['status']!r}")
+    board = boards.find(report["board"], report["variant"])
+    return {
+        "sample": report["configuration"], "family": board.part.family, "config": report["config"],
+        "usage": list(report["synthesis"].values()),
+        "blocks": {name: list(each.values()) for name, each in sorted(report["blocks"].items())},
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     p = Parser(prog="python -m hw.build.calibrate", description="Synthesise the samples of the cost model.")
     p.add_argument("family", nargs="*", help=f"of {', '.join(BOARDS)} (default: all)")
     p.add_argument("--sample", action="append", metavar="NAME", help=f"of {', '.join(SAMPLES)} (default: all)")
+    p.add_argument("--build", action="append", metavar="DIR", type=Path, help="take these finished builds only")
     options = p.parse_args(arguments)
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     try:
         _check("family", options.family, list(BOARDS))
         _check("--sample", options.sample or [], list(SAMPLES))
-        for family in options.family or BOARDS:
+        for folder in options.build or ():
+            _keep(reported(folder))
+        for family in () if options.build else options.family or BOARDS:
             for name in options.sample or [name for name in SAMPLES if name != LARGE or family == "xc7"]:
                 print(f"{family} {name}", flush=True)
                 _keep({"sample": name, **measure(family, SAMPLES[name])})
