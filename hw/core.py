@@ -106,15 +106,17 @@ class Core(wiring.Component):
             u.comparer.begin.eq(sequencer.prepare),
             writer.conv.eq(sequencer.conv), writer.values.eq(sequencer.values),
             writer.walk.eq(sequencer.walk), writer.code.eq(sequencer.code),
-            writer.begin.eq(sequencer.prepare), writer.restart.eq(self.start), writer.done.eq(u.comparer.compare.done),
+            writer.begin.eq(sequencer.prepare), writer.restart.eq(self.start),
+            writer.done.eq(delayed(m, u.comparer.compare.done, timing.LEVEL - 1, "done")),
             sequencer.group_done.eq(writer.group_done),
             u.intake.pack.eq(sequencer.pack), u.intake.target.eq(sequencer.target),
             u.intake.begin.eq(sequencer.pack_begin),
             sequencer.intake_busy.eq(u.intake.busy), sequencer.intake_fault.eq(u.intake.fault),
             u.target.target.eq(sequencer.target), u.target.begin.eq(writer.walk_begin),
             u.target.step.eq(writer.walk_step),
-            sequencer.unit_fault.eq(Cat(unit.fault for unit in (issuer, feeder, u.drain, u.comparer, writer)).any()),
         ]
+        m.d.sync += sequencer.unit_fault.eq(
+            Cat(unit.fault for unit in (issuer, feeder, u.drain, u.comparer, writer)).any())
 
     def _operands(self, m, u, array, memories):
         """Memories to feeder and drain control, and on to the array."""
@@ -140,6 +142,8 @@ class Core(wiring.Component):
 
         split = len(comparer.compare.as_value())
         command = Cat(comparer.compare, comparer.access)
+        pop, pop_lane, pop_chain = (delayed(m, signal, 1, "popped") for signal in (
+            writer.pop, writer.pop_lane, writer.pop_chain))
         heads = [Signal(config.sum_bits, name=f"head{k}") for k in range(config.pixel_lanes)]
         for k in range(config.pixel_lanes):
             compare, sums = data.View(compare_layout(config), command[:split]), []
@@ -149,7 +153,7 @@ class Core(wiring.Component):
                 m.d.comb += [
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
                     threshold.threshold.eq(compare.thresholds[chain]),
-                    threshold.pop.eq(writer.pop & (writer.pop_lane == k) & (writer.pop_chain == chain)),
+                    threshold.pop.eq(pop & (pop_lane == k) & (pop_chain == chain)),
                 ]
                 m.d.comb += [
                     writer.levels[k][low + c].eq(threshold.levels[c]) for c in range(config.chain_channels)]
@@ -159,10 +163,10 @@ class Core(wiring.Component):
             for lane in u.values[k : k + 1]:
                 m.d.comb += [lane.values.eq(u.sequencer.values), lane.access.eq(command[split:])]
             # Two steps from all units to one sum: their multiplexers are far apart.
-            m.d.sync += heads[k].eq(Choice(sums)[writer.pop_chain])
+            m.d.sync += heads[k].eq(Choice(sums)[pop_chain])
             if k < config.pixel_lanes - 1:
                 command = delayed(m, command, config.N, f"command{k}")
-        m.d.sync += writer.head.eq(Choice(heads)[delayed(m, writer.pop_lane, 1, "pop_lane")])
+        m.d.sync += writer.head.eq(Choice(heads)[delayed(m, pop_lane, 1, "pop_lane")])
 
     def _stores(self, m, u, memories):
         """Writes of the blocks and of the host, who only writes while the core is idle; the intake comes last."""

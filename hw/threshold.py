@@ -21,7 +21,7 @@ class Threshold(wiring.Component):
     compare, threshold : commands, and the threshold or bias of the channel taken
     addend : what is added to the sum at the head, in the cycle of `compare.advance`
     sum : the sum that is compared, from the cycle after `compare.take` until the next one
-    levels : of the chain's channels, from the cycle after `compare.done` until the next one
+    levels : of the chain's channels, from `hw.arch.timing.LEVEL` cycles after `compare.done` until the next one
     head : the oldest sum loaded; `pop` moves to the next
     """
 
@@ -57,16 +57,22 @@ class Threshold(wiring.Component):
         with m.If(self.compare.take):
             m.d.sync += self.sum.eq(valued + Mux(self.compare.bias, self.threshold, 0))
 
+        # Compare, then count.
+        reached, compare, following, done = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            reached.eq(self.sum >= self.threshold), compare.eq(self.compare.compare),
+            following.eq(self.compare.next), done.eq(self.compare.done),
+        ]
         level, counted = Signal(LEVEL_BITS), Signal(LEVEL_BITS)
         collected = Signal(LEVEL_BITS * self._channels)
-        m.d.comb += counted.eq(level + (self.sum >= self.threshold))
-        with m.If(self.compare.compare):
-            m.d.sync += level.eq(Mux(self.compare.next, 0, counted))
+        m.d.comb += counted.eq(level + reached)
+        with m.If(compare):
+            m.d.sync += level.eq(Mux(following, 0, counted))
         with m.Elif(self.compare.load):  # a fault may have ended the last frame amid a channel
             m.d.sync += level.eq(0)
-        with m.If(self.compare.next):
+        with m.If(following):
             m.d.sync += collected.eq(Cat(collected, counted)[LEVEL_BITS:])
-        with m.If(self.compare.done):
+        with m.If(done):
             m.d.sync += self.levels.eq(collected)
         return m
 

@@ -10,11 +10,12 @@ from hw.arch.config import Config, Space
 from hw.arch.isa import Conv, Values, Walk
 from hw.layouts import code_layout, layout_of
 from hw.pipeline import delayed
+from hw.rounds import Rounds
 from hw.threshold import LEVEL_BITS
 
 LEVELS = 1 << LEVEL_BITS
 CODE_PLANES = 8
-HEAD = 2  # a sum asked for to the sum
+HEAD = 3  # a sum asked for to the sum
 
 
 def store_layout(config: Config) -> data.StructLayout:
@@ -103,16 +104,18 @@ class Writer(wiring.Component):
         steps = Mux(emit, config.channel_lanes, conv.target_groups)
         ready, active = self._wait(m, self.done & ~silent, steps), Signal()
         lane, step = Signal(range(max(2, config.pixel_lanes))), Signal(range(max(16, config.channel_lanes)))
-        last_step, last_pixel, last_lane = Signal(), Signal(), Signal()
-        left, offset = Signal(20), Signal(12)  # pixels after this one; step * channel_words
+        offset, begin, last_lane = Signal(12), delayed(m, self.begin, 1, "begin"), Signal()
+        m.submodules.steps = in_pixel = Rounds(len(steps))
+        m.submodules.pixels = pixels = Rounds(len(self.walk.pixels))
         m.d.comb += [
-            last_step.eq(step == steps - 1),
-            last_pixel.eq(left == 0), last_lane.eq((lane == config.pixel_lanes - 1) | last_pixel),
+            in_pixel.count.eq(steps), in_pixel.begin.eq(begin), in_pixel.step.eq(active),
+            pixels.count.eq(self.walk.pixels), pixels.begin.eq(begin), pixels.step.eq(active & in_pixel.last),
+            last_lane.eq((lane == config.pixel_lanes - 1) | pixels.last),
         ]
         with m.If(active):
             m.d.sync += [step.eq(step + 1), offset.eq(offset + self.channel_words)]
-            with m.If(last_step):
-                m.d.sync += [step.eq(0), offset.eq(0), lane.eq(lane + 1), left.eq(left - 1)]
+            with m.If(in_pixel.last):
+                m.d.sync += [step.eq(0), offset.eq(0), lane.eq(lane + 1)]
                 with m.If(last_lane):
                     m.d.sync += [lane.eq(0), active.eq(0)]
         with m.If(ready):
@@ -122,18 +125,19 @@ class Writer(wiring.Component):
         group_end, row_end = Signal(), Signal()
         part, word, rows = Signal(range(max(2, config.slices))), Signal(8), Signal(12)
         m.d.comb += [
-            group_end.eq(active & last_step & last_lane), row_end.eq(group_end & last_pixel),
-            self.walk_step.eq(active & last_step), self.walk_begin.eq(self.begin | row_end),
+            group_end.eq(active & in_pixel.last & last_lane), row_end.eq(group_end & pixels.last),
         ]
+        m.d.sync += [self.walk_step.eq(active & in_pixel.last), self.walk_begin.eq(self.begin | row_end)]
         with m.If(row_end):
-            m.d.sync += [left.eq(self.walk.pixels - 1), rows.eq(rows + 1), part.eq(part + 1)]
+            m.d.sync += [rows.eq(rows + 1), part.eq(part + 1)]
             with m.If(part == config.slices - 1):
                 m.d.sync += [part.eq(0), word.eq(word + 1)]
         with m.If(self.begin):
-            m.d.sync += [left.eq(self.walk.pixels - 1), rows.eq(0), part.eq(0), word.eq(0)]
-        self._encode(m, active & ~emit, lane, step, offset + word, part, rows)
+            m.d.sync += [rows.eq(0), part.eq(0), word.eq(0)]
+        self._encode(m, *(delayed(m, value, 1, "written") for value in (
+            active & ~emit, lane, step, (offset + word)[: len(offset)], part, rows == conv.row_groups - 1)))
         self._emit(m, active & emit, lane, step)
-        ended = [group_end | kept, *(Signal(name=f"ended{n}") for n in range(2)), self.group_done]
+        ended = [group_end | kept, *(Signal(name=f"ended{n}") for n in range(timing.STORE - 1)), self.group_done]
         m.d.sync += [later.eq(earlier) for earlier, later in zip(ended, ended[1:], strict=False)]
         return m
 
@@ -151,7 +155,7 @@ class Writer(wiring.Component):
             m.d.sync += [waiting.eq(1), count.eq(wait - 1)]
         return Mux(wait == 0, done, waiting & (count == 0))
 
-    def _encode(self, m, valid, lane, step, offset, part, rows):
+    def _encode(self, m, valid, lane, step, offset, part, last_row):
         """Two cycles of encoding while the address follows; then the store."""
         config = self._config
         m.submodules.encoder = encoder = Encoder(config)
@@ -159,7 +163,7 @@ class Writer(wiring.Component):
         levels = Array(self.levels[k] for k in range(config.pixel_lanes))[lane]
         m.d.comb += [
             encoder.code.eq(self.code), encoder.group.eq(step), encoder.levels.eq(levels),
-            encoder.mask.eq(Mux(rows == self.conv.row_groups - 1, in_use, (1 << config.channel_lanes) - 1)),
+            encoder.mask.eq(Mux(last_row, in_use, (1 << config.channel_lanes) - 1)),
         ]
         valid1, valid2 = Signal(), Signal()
         inner, part1, part2 = Signal(12), Signal.like(part), Signal.like(part)

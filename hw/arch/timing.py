@@ -15,8 +15,9 @@ END = FETCH
 FEED = 8  # an issued word to column 0's operands
 DRAIN = 5  # operands to the first drain slot: count in three cycles, accumulate, load
 COMBINE = 7  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
-COMPARE = 3  # last finished sum to the first threshold compared, and last one compared to levels
-STORE = 3  # levels to the write port of the activation memory, whose word nobody reads before the next `Conv`
+COMPARE = 3  # last finished sum to the first threshold compared
+LEVEL = 2  # last threshold compared to levels
+STORE = 4  # levels to the write port of the activation memory, whose word nobody reads before the next `Conv`
 PACK = FETCH + 1  # the instruction, when the intake is free or its image not taken
 AWAIT = FETCH + 1  # the instruction, when the image is complete
 PACKED = 4  # a window's last byte read to its last word stored, but for the words before that
@@ -47,12 +48,12 @@ def write_wait(config: Config, steps: int) -> int:
 def emit_period(config: Config) -> int:
     """Least cycles between the ends of two pixel groups that emit: the sums are taken before the next are complete."""
     lanes, channels = config.pixel_lanes, config.channel_lanes
-    return max(least_period(config), COMPARE + write_wait(config, channels) + lanes * channels)
+    return max(least_period(config), COMPARE + LEVEL - 1 + write_wait(config, channels) + lanes * channels)
 
 
 def write_period(config: Config, steps: int) -> int:
     """Least cycles between the ends of two pixel groups whose planes are written."""
-    return max(write_wait(config, steps) + steps, config.pixel_lanes * steps)
+    return max(write_wait(config, steps) + steps + 1, config.pixel_lanes * steps)
 
 
 def compare_period(config: Config, conv: Conv, values: Values) -> int:
@@ -79,7 +80,7 @@ def issue_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values:
 
 def finish_cycles(config: Config, conv: Conv, walk: Walk, values: Values) -> int:
     """Cycles from the last finished sum of a layer until everything is written."""
-    compare = COMPARE + conv.residual(values) + config.chain_channels * conv.compared(values)
+    compare = COMPARE + LEVEL - 1 + conv.residual(values) + config.chain_channels * conv.compared(values)
     steps = write_steps(config, conv, values)
     if not steps:
         return compare + lane_skew(config) + STORE

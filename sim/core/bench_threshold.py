@@ -2,6 +2,7 @@
 
 import cocotb
 
+from hw.arch import timing
 from hw.arch.config import Config
 from hw.combine import final_layout
 from hw.layouts import compare_layout
@@ -51,6 +52,7 @@ async def random_levels(dut):
         dut.compare.value = pack(compare_layout(config), done=1)
         await cycles(dut, 1)
         dut.compare.value = 0
+        await cycles(dut, timing.LEVEL - 1)
         if count:
             levels = int(dut.levels.value)
             expected = [sum(value >= threshold for threshold in row) for value, row in zip(totals, rows, strict=True)]

@@ -43,8 +43,8 @@ async def groups(dut, config, conv, walk, levels, values=NO_VALUES):
     per_row = -(-walk.pixels // lanes)
     done = [n * period for n in range(conv.row_groups * per_row)]
     whole = Walk(**{**vars(walk), "pixels": lanes})
-    longest, last = (timing.finish_cycles(config, conv, w, values) - timing.COMPARE - conv.residual(values)
-                     - config.chain_channels * conv.compared(values) for w in (whole, walk))
+    compare = timing.COMPARE + timing.LEVEL - 1 + conv.residual(values) + config.chain_channels * conv.compared(values)
+    longest, last = (timing.finish_cycles(config, conv, w, values) - compare for w in (whole, walk))
     current = [[0] * config.channel_lanes for _ in range(lanes)]
     for cycle in range(done[-1] + longest + HEAD):
         dut.done.value = int(cycle in done)
