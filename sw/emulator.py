@@ -137,21 +137,22 @@ class Machine:
         except KeyError:
             raise Stop(Fault.ILLEGAL) from None
 
-    def _store(self, target: Target, pixel: int, group: int, channel_word: int, low: int, bits: np.ndarray) -> None:
-        """Write bits [N, count] at bit `low` of every plane of one target word; bit 0 clears the rest of the word."""
+    def _store(self, target: Target, group: int, channel_word: int, low: int, bits: np.ndarray) -> None:
+        """Write bits [pixels, N, count] at bit `low` of each pixel's target word; bit 0 clears the rest of the word."""
         lanes, s = self.config.pixel_lanes, target.phases
-        y, x = divmod(pixel, target.columns)
+        y, x = np.divmod(np.arange(len(bits)), target.columns)
         q = y // s * target.pitch_banks + x // s
         address = target.base + y % s * target.phase_row_words + x % s * target.phase_words
         address += y // s * target.pitch_words + q // lanes * target.pixel_words
         address %= 1 << isa.ADDRESS_BITS
         address += group * target.channel_words + channel_word % (1 << isa.CHANNEL_WORD_BITS)
-        if address >= self.config.activation_depth:
+        if address.max() >= self.config.activation_depth:
             raise Stop(Fault.ADDRESS)
-        word = self._bits[Space.ACTIVATIONS][q % lanes, address].reshape(self.config.N, self.config.word)
+        words = self._bits[Space.ACTIVATIONS]
+        words = words.reshape(*words.shape[:2], self.config.N, self.config.word)
         if low == 0:
-            word[:] = 0
-        word[:, low : low + bits.shape[1]] = bits
+            words[q % lanes, address] = 0
+        words[q % lanes, address, :, low : low + bits.shape[2]] = bits
 
     def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, ...]:
         """At a pool position: activation bits [pixels, taps, passes*N, channel words*word], whether a tap counts
@@ -181,28 +182,30 @@ class Machine:
         planes = planes.reshape(walk.pixels, walk.taps, conv.activation_passes * config.N, -1)
         return planes, inside | (source.padding == Padding.LOW), (~inside & (anchor == 1)).any(axis=1)
 
-    def _sums(self, conv: Conv, walk: Walk, source: Source, position: int, group: int) -> np.ndarray:
-        """O of one row group and pool position: int64 [pixels, channel lanes]."""
+    def _sums(self, conv: Conv, walk: Walk, source: Source, position: int) -> np.ndarray:
+        """O of one pool position: int64 [row groups, pixels, channel lanes]."""
         config = self.config
         planes, valid, void = self._operands(conv, walk, source, position)
         pixels, taps, count, bits = planes.shape
         shared = -(-taps // walk.repeat)
-        count_words = conv.weight_passes * shared * source.channel_words
-        block = self._block(Space.WEIGHTS, conv.weights + group * count_words, count_words)
-        block = block.reshape(config.channel_lanes, config.M, conv.weight_passes, shared * bits)
-        weights = block.transpose(0, 2, 1, 3).reshape(-1, shared, bits).repeat(walk.repeat, axis=1)[:, :taps]
+        words = conv.row_groups * conv.weight_passes * shared * source.channel_words
+        block = self._block(Space.WEIGHTS, conv.weights, words)
+        block = block.reshape(config.channel_lanes, config.M, conv.row_groups, conv.weight_passes, shared, bits)
+        weights = block.transpose(2, 0, 3, 1, 4, 5).reshape(-1, shared, bits).repeat(walk.repeat, axis=1)[:, :taps]
         # Matches of the bits in use: unused ones hold zero against ones. Skipped taps count nothing.
-        signs = (2.0 * planes - 1) * valid[:, :, None, None]
-        dots = np.einsum("ptnb,rtb->prn", signs, 2.0 * weights - 1, optimize=True)
+        exact = np.dtype(np.float32 if taps * bits < 1 << 24 else np.float64)
+        signs = planes.transpose(0, 2, 1, 3).astype(exact) * 2 - 1
+        signs *= valid[:, None, :, None]
+        against = weights.reshape(len(weights), -1).astype(exact) * 2 - 1
+        dots = np.matmul(signs.reshape(pixels * count, -1), against.T).astype(np.int64)
         used = source.tail_bits + (source.channel_words - 1) * config.word
-        dots = dots.astype(np.int64) + (valid.sum(axis=1) * (bits - used))[:, None, None]
-        planes_shape = (conv.weight_passes * config.M, conv.activation_passes, config.N)
-        dots = dots.reshape(pixels, config.channel_lanes, *planes_shape)
+        dots = dots.reshape(pixels, conv.activation_passes, config.N, conv.row_groups, config.channel_lanes, -1)
+        dots += (valid.sum(axis=1) * (bits - used)).reshape(-1, 1, 1, 1, 1, 1)
         if conv.fused:
             shifts = config.N * np.arange(conv.activation_passes - 1, -1, -1)
-            dots = (dots << shifts[:, None]).sum(axis=3, keepdims=True)
-        coefficients = self._coefficients(conv, group, dots.shape[3])
-        sums = np.einsum("pcmjn,cmjn->pc", dots, coefficients, optimize=True)
+            dots = (dots << shifts.reshape(-1, 1, 1, 1, 1)).sum(axis=1, keepdims=True)
+        coefficients = [self._coefficients(conv, group, dots.shape[1]) for group in range(conv.row_groups)]
+        sums = np.einsum("pjngcm,gcmjn->gpc", dots, np.array(coefficients))
         return np.where(void[:, None], -1 << config.sum_bits - 1, sums)
 
     def _coefficients(self, conv: Conv, group: int, passes: int) -> np.ndarray:
@@ -230,10 +233,10 @@ class Machine:
                 self._register(needed)
             if not conv.target_groups:
                 raise Stop(Fault.ILLEGAL)
-        for group in range(conv.row_groups):
-            sums = self._sums(conv, walk, source, 0, group)
-            for position in range(1, walk.positions):
-                sums = np.maximum(sums, self._sums(conv, walk, source, position, group))
+        best = self._sums(conv, walk, source, 0)
+        for position in range(1, walk.positions):
+            best = np.maximum(best, self._sums(conv, walk, source, position))
+        for group, sums in enumerate(best):
             if conv.emits(values):
                 self._emit(sums)
                 continue
@@ -287,10 +290,9 @@ class Machine:
         planes = table[levels]  # [pixels, channels, planes]
         word, position = divmod(group, config.slices)
         target: Target = self._register(Target)
-        for pixel in range(len(levels)):
-            for plane_group in range(conv.target_groups):
-                bits = planes[pixel, :, plane_group * config.N : (plane_group + 1) * config.N].T
-                self._store(target, pixel, plane_group, word, position * config.channel_lanes, bits)
+        for plane_group in range(conv.target_groups):
+            bits = planes[:, :, plane_group * config.N : (plane_group + 1) * config.N].transpose(0, 2, 1)
+            self._store(target, plane_group, word, position * config.channel_lanes, bits)
 
 
 def _signed(bits: np.ndarray) -> np.ndarray:

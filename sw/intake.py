@@ -10,7 +10,7 @@ from hw.arch.config import IMAGE_PLANES, Config
 from hw.arch.isa import Fault, Pack, Target
 from hw.arch.timing import pack_groups
 
-Store = Callable[[Target, int, int, int, int, np.ndarray], None]
+Store = Callable[[Target, int, int, int, np.ndarray], None]
 
 
 class Stop(Exception):
@@ -26,7 +26,7 @@ class Intake:
 
     Parameters
     ----------
-    store : called with target, pixel, plane group, channel word, first bit and bits [N, count]; may raise `Stop`
+    store : called with target, plane group, channel word, first bit and bits [pixels, N, count]; may raise `Stop`
     """
 
     def __init__(self, config: Config, store: Store) -> None:
@@ -96,6 +96,5 @@ class Intake:
         planes = np.zeros((len(flat), groups * n, self._config.word), np.uint8)
         shifts = np.arange(IMAGE_PLANES - 1, -1, -1)
         planes[:, groups * n - IMAGE_PLANES :, -flat.shape[1] :] = flat[:, None, :] >> shifts[:, None] & 1
-        for pixel, bits in enumerate(planes):
-            for group in range(groups):
-                self._store(target, pixel, group, 0, 0, bits[group * n : (group + 1) * n])
+        for group in range(groups):
+            self._store(target, group, 0, 0, planes[:, group * n : (group + 1) * n])

@@ -32,6 +32,9 @@ def place_values(tasks: list[Task], config: Config) -> dict[str, Values]:
                 f"layer {node.name} keeps its values in the place of those of {node.add}, so {node.add} cannot be "
                 f"added once more by {tasks[last_use[node.add]].node.name}")
         base = placed[node.add].base if node.add else _first_fit(words, list(alive.values()))
+        if not config.value_depth:
+            raise CompileError(
+                f"layer {node.name} adds or keeps values, but the configuration has no value memory (value_depth 0)")
         if base + words > config.value_depth:
             raise CompileError(
                 f"layer {node.name} keeps {words} words of values per bank after {base} used ones, "
