@@ -17,6 +17,9 @@ def level_shape(config: Config):
     return signed(exact_log2(config.image_depth) + 2)
 
 
+FOUR = 4
+
+
 class Windows(wiring.Component):
     """Eight shift registers, one per plane of the image, and a copy of them that is read while they go on.
 
@@ -55,9 +58,15 @@ class Windows(wiring.Component):
         with m.If(self.take):
             m.d.sync += [copy.eq(plane) for copy, plane in zip(copies, planes, strict=True)]
         padded = [Const(0, word)] * (count - IMAGE_PLANES) + copies
+        late = Signal.like(self.group)
+        m.d.sync += late.eq(self.group)
         for lane in range(n):
-            chosen = Signal(word, name=f"chosen{lane}")
-            m.d.sync += [chosen.eq(Array(padded[lane::n])[self.group]), self.words[lane].eq(chosen & mask)]
+            # One of four, a LUT per bit, then one of these, in another LUT with the mask.
+            mine, chosen = padded[lane::n], []
+            for start in range(0, len(mine), FOUR):
+                chosen.append(Signal(word, name=f"chosen{lane}_{start}"))
+                m.d.sync += chosen[-1].eq(Array(mine[start : start + FOUR])[self.group[: exact_log2(FOUR)]])
+            m.d.sync += self.words[lane].eq(Array(chosen)[late[exact_log2(FOUR) :]] & mask)
         return m
 
 
