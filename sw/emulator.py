@@ -263,7 +263,7 @@ class Machine:
         words = self._values[:, first : first + count]
         shape = (groups, config.pixel_lanes, config.channel_lanes)
         lanes = words.reshape(config.pixel_lanes, groups, config.chain_channels, config.chains).transpose(1, 0, 3, 2)
-        kept = lanes.reshape(shape).astype(np.int64)
+        kept = lanes.reshape(shape).astype(np.int64, order="C")  # so that what is reshaped below is no copy
         if values.add:
             sums = sums + (kept.reshape(-1, config.channel_lanes)[:pixels] << values.shift)
         if values.keep:
