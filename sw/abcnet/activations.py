@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .quantize import MAX_PLANES, BinaryActivation, QuantizeError, soft_activation
+from .quantize import MAX_PLANES, BinaryActivation, QuantizeError, soft_activation, staircase
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,8 @@ class ActivationQuantizer(nn.Module):
 class AbcActivations(ActivationQuantizer):
     """Rhat = sum_n beta_n A_n, A_n = +1 where R >= 0.5 - v_n else -1; beta_n (initially 1) and v_n are trained.
 
-    `symmetric`: beta_n = beta_{N+1-n} in the order of v, as the mean of each pair, so that the accelerator needs fewer
-    planes for the same values. Formula, gradients and source: `quantize.BinaryActivation`.
+    `symmetric`: beta_n = beta_{N+1-n} in the order of v, as the mean of each pair, so that fewer planes have the same
+    values (3 -> 2, 5 -> 3, 7 -> 4): `levels` gives those. Formula, gradients and source: `quantize.BinaryActivation`.
     """
 
     def __init__(self, v: tuple[float, ...], *, symmetric: bool = False):
@@ -93,6 +93,9 @@ class AbcActivations(ActivationQuantizer):
     def levels(self) -> Levels:
         v, beta = (t.detach().double().cpu().numpy() for t in (self.v, self.effective_beta()))
         order = np.argsort(-v, kind="stable")  # the plane with the largest v is the first to become +1
+        if self.symmetric and len(v) % 2 and len(v) >= 3:
+            signs, fewer = staircase(torch.from_numpy(beta[order]).unsqueeze(0))
+            return Levels(0.5 - v[order], ((signs.numpy() + 1) // 2).astype(np.uint8), fewer[0].numpy())
         code = np.zeros((len(v) + 1, len(v)), np.uint8)
         for level in range(1, len(v) + 1):
             code[level, order[:level]] = 1

@@ -166,6 +166,23 @@ def soft_activation(x: Tensor, beta: Tensor, v: Tensor) -> Tensor:
     return sum((b * (2 * (x + shift).clamp(0, 1) - 1) for b, shift in zip(beta, v, strict=True)), torch.zeros_like(x))
 
 
+def staircase(factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Fewer planes for M nested ones with symmetric factors [groups, M], M odd and 3 or more, most often +1 first.
+
+    Nested planes take M + 1 patterns, of values V_n = sum_{i<=n} c_i - sum_{i>n} c_i, n planes being +1, and
+    V_n = -V_{M-n}. With h = (M + 1) / 2: all h planes +1 give the largest value; plane r = 1..h-1 alone at -1 gives the
+    r-th positive value; the negative ones mirror. Returns (code int8 +-1 [M + 1, h] by n, factors [groups, h]).
+    """
+    M = factors.shape[1]
+    h = (M + 1) // 2
+    upper = torch.stack([factors[:, :n].sum(1) - factors[:, n:].sum(1) for n in range(h, M + 1)], 1)  # V_h .. V_M
+    rest = (upper[:, -1:] - upper[:, :-1]) / 2
+    code = torch.ones(h, h, dtype=torch.int8)
+    for r in range(h - 1):
+        code[r, r + 1] = -1
+    return torch.cat([-code.flip(0), code]), torch.cat([upper[:, -1:] - rest.sum(1, keepdim=True), rest], 1)
+
+
 def _planes(name: str, count: int) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_PLANES:
         raise QuantizeError(f"{name} must be an integer in 1..{MAX_PLANES}, not {count!r}")

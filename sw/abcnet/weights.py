@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .quantize import Bases, sign, solve
+from .quantize import Bases, sign, solve, staircase
 
 EIGHT_BITS = 8
 
@@ -68,8 +68,8 @@ class AbcWeights(WeightQuantizer):
     no gradient for them. Here dc/du_m = alpha_m std sum dc/dWhat I_m with I_m = [|W - mean + u_m std| <= std / 2]: only
     weights near a threshold move it. Without the window all u would get the same gradient.
 
-    `symmetric`: alpha_m = alpha_{M+1-m} in the order of u, by least squares under that constraint, so that the
-    accelerator needs fewer planes for the same values (3 -> 2, 5 -> 3, 7 -> 4).
+    `symmetric`: alpha_m = alpha_{M+1-m} in the order of u, by least squares under that constraint, so that fewer planes
+    have the same values (3 -> 2, 5 -> 3, 7 -> 4): `planes` gives those (`quantize.staircase`).
 
     Gradient of W: dc/dW = (sum_m alpha_m) dc/dWhat. Source: Lin, Zhao, Pan, NIPS 2017, eq 1-3 and 7.
     """
@@ -84,12 +84,22 @@ class AbcWeights(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         if self.u is None and not self.symmetric:
             return self.bases.approximate(weight)
-        bases, alpha = self.planes(weight)
+        bases, alpha = self.factors(weight)
         slope = alpha.sum(1).to(weight.dtype).view(-1, *[1] * (weight.dim() - 1))
         value = Straight.apply(weight, combine(bases, alpha), slope)
         return value if self.u is None else value + self._shift_gradient(weight.detach(), alpha)
 
     def planes(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        bases, alpha = self.factors(weight)
+        if not self.symmetric or len(bases) < 3 or len(bases) % 2 == 0:
+            return bases, alpha
+        u = self.bases.u if self.u is None else self.u.detach().tolist()
+        order = sorted(range(len(u)), key=lambda m: -u[m])
+        code, fewer = staircase(alpha[:, order])
+        return code.to(weight.dtype)[(bases > 0).sum(0)].movedim(-1, 0), fewer
+
+    def factors(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """(B [M, *weight.shape] of +-1, alpha float64 [groups, M]): the paper's bases, in the order of u as given."""
         bases, u = self.bases, self.bases.u
         if self.u is not None:
             u = tuple(self.u.detach().tolist())

@@ -154,12 +154,13 @@ def lower(
     )
     coefficients = node.coefficients if node.coefficients.ndim == 3 else node.coefficients[None]
     n = coefficients.shape[2]
-    binary = n > 1 and bool(np.all(coefficients[:, :, :-1] == 2 * coefficients[:, :, 1:]))
+    binary = n > 1 and n % config.N == 0 and bool(np.all(coefficients[:, :, :-1] == 2 * coefficients[:, :, 1:]))
+    longest = len(taps[0]) * ci * _fused_weight(n, config)
     return Task(
         node=node, source=source, weights=node.weights.transpose(0, 1, 3, 4, 2).reshape(m, co, kh * kw, ci),
         coefficients=coefficients, thresholds=node.thresholds, code=node.code,
         bias=np.zeros(co, np.int64) if node.residual and node.bias is None else node.bias,
-        fused=binary and n % config.N == 0, taps=taps, anchors=_anchors(node), repeat=unit * unit,
+        fused=binary and not longest >> config.accumulator_bits, taps=taps, anchors=_anchors(node), repeat=unit * unit,
         # One pixel has no neighbours to keep a distance to.
         stride=1 if out.rows == out.columns == 1 else node.stride * node.pool_stride * unit,
         rows=rows, columns=columns, out_rows=out.rows, out_columns=out.columns,
@@ -203,12 +204,16 @@ def checked(layer: str, make):  # type: ignore[no-untyped-def]
         raise CompileError(f"layer {layer} does not fit the instruction set: {error}") from None
 
 
+def _fused_weight(planes: int, config: Config) -> int:
+    """What one tap adds to an accumulator at most, when all planes pass through it."""
+    return sum(1 << config.N * group for group in range(-(-planes // config.N)))
+
+
 def check_numbers(task: Task, config: Config) -> None:
     """Refuse a layer whose accumulators, coefficients or sums could overflow; bounds hold for every input."""
     name = task.node.name
     k = len(task.taps[0]) * task.weights.shape[3]
-    groups = -(-task.planes // config.N)
-    count = k * (sum(1 << config.N * g for g in range(groups)) if task.fused else 1)
+    count = k * (_fused_weight(task.planes, config) if task.fused else 1)
     if count >> config.accumulator_bits:
         raise CompileError(
             f"layer {name} counts up to {count}, more than {config.accumulator_bits} accumulator bits hold")

@@ -124,18 +124,29 @@ def test_gradient_of_integer_and_real_weights_is_one(quantizer):
 @pytest.mark.parametrize(("M", "trained"), [(1, False), (2, True), (3, False), (3, True), (5, False)])
 def test_symmetric_factors_mirror(M, trained):
     quantizer = AbcWeights(default_u(M), symmetric=True, trained=trained)
-    _, alpha = quantizer.planes(weight() + 0.4)
+    _, alpha = quantizer.factors(weight() + 0.4)
     assert torch.equal(alpha, alpha.flip(1))
     plain = AbcWeights(default_u(M))
     w = weight(3).detach()
     w = torch.cat([w, -w])  # symmetric weights need no constraint
-    assert torch.allclose(quantizer.planes(w)[1], plain.planes(w)[1], atol=1e-4)
+    assert torch.allclose(quantizer.factors(w)[1], plain.planes(w)[1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "fewer"), [(1, 1), (2, 2), (3, 2), (4, 4), (5, 3), (6, 6), (7, 4)])
+def test_symmetric_planes_are_fewer_and_their_values_stay(count, fewer):
+    quantizer = AbcWeights(default_u(count)[::-1], symmetric=True, channelwise=True)
+    w = weight(5).detach()
+    bases, alpha = quantizer.planes(w)
+    assert len(bases) == fewer
+    assert torch.allclose(combine(bases, alpha), combine(*quantizer.factors(w)), atol=1e-6)
+    activation = AbcActivations(default_v(count)[::-1], symmetric=True)
+    assert activation.levels().code.shape == (count + 1, fewer)
 
 
 def test_symmetric_factors_are_the_best_mirrored_ones():
     w = weight(4).detach() + 0.3
     quantizer = AbcWeights(default_u(3), symmetric=True)
-    bases, alpha = quantizer.planes(w)
+    bases, alpha = quantizer.factors(w)
     error = (w - combine(bases, alpha)).square().sum()
     for change in ([1e-2, 0, 1e-2], [0, 1e-2, 0], [-1e-2, 0, -1e-2], [0, -1e-2, 0]):
         assert (w - combine(bases, alpha + torch.tensor([change]))).square().sum() > error
