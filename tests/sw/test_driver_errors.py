@@ -102,7 +102,7 @@ def _wrong(kind: Type, payload: bytes):
 
 
 @pytest.mark.parametrize(("kind", "payload", "message"), [
-    (Type.STATUS, b"abc", "Status payload must be 20 bytes, not 3"),
+    (Type.STATUS, b"abc", "Status payload must be 24 bytes, not 3"),
     (Type.IMAGE, b"abc", "must answer IMAGE with 2 bytes, not 3"),
     (Type.READ, b"abc", "must answer READ with [0-9]+ bytes, not 3"),
     (Type.RUN, b"", "stopped without finishing the frame"),
