@@ -1,11 +1,14 @@
 """The models kept in the repository: what they are, and that their golden logits are the reference's."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sw import artifact, data
+from sw.abcnet import checkpoint
+from sw.abcnet.layers import PositiveBatchNorm2d
 from sw.abcnet.reference import reference
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -22,6 +25,33 @@ def test_shipped_model(name, planes, layers):
     assert [layer.planes for layer in graph.layers] == [planes] * (layers - 1) + [0]
     assert len(model.golden_images) == 20
     assert np.array_equal(reference(graph, model.golden_images).logits, model.golden_logits)
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion"])
+def test_cards_tell_what_the_files_say(name):
+    facts = artifact.load(MODELS / f"{name}.abacus").graph.metadata
+    figures = dict(re.findall(r"(float accuracy|integer accuracy|argmax agreement) ([01]\.\d+)", facts["test"]))
+    column = 1 + ["digits", "fashion"].index(name)
+    rows = [line.split("|") for line in (MODELS / "README.md").read_text().splitlines() if line.startswith("|")]
+    card = {row[1].strip(): row[1 + column].strip() for row in rows}
+    assert card["coefficient bits"] == facts["coefficient_bits"]
+    assert card["sum bits"] == facts["sum_bits"]
+    assert card["float test accuracy"] == f"{100 * float(figures['float accuracy']):.2f} %"
+    assert card["integer test accuracy"] == f"{100 * float(figures['integer accuracy']):.2f} %"
+    assert card["argmax agreement, whole test set"] == f"{100 * float(figures['argmax agreement']):.2f} %"
+    assert float(figures["argmax agreement"]) >= 0.999
+
+
+@pytest.mark.parametrize(("name", "planes"), [("digits", 2), ("fashion", 3)])
+def test_checkpoints_are_those_of_the_files(name, planes):
+    """The same weight bits; what rounding makes of the rest is the exporter's test."""
+    model = checkpoint.load(MODELS / f"{name}.npz")
+    for layer, block in zip(artifact.load(MODELS / f"{name}.abacus").graph.layers, model.block_list, strict=True):
+        bits = (block.conv.quantizer.planes(block.conv.weight)[0] > 0).numpy()
+        flips = block.norm is not None and not isinstance(block.norm, PositiveBatchNorm2d)
+        flipped = (block.norm.weight < 0).numpy() if flips else np.zeros(layer.channels, bool)
+        assert np.array_equal(layer.weights, bits ^ flipped[None, :, None, None, None])
+        assert layer.weight_planes == planes
 
 
 def test_digits_accuracy_is_what_its_card_says():
