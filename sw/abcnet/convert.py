@@ -262,6 +262,10 @@ _METHODS = {"relu": "relu", "flatten": "flat", "view": "flat", "reshape": "flat"
 def _fill(block: Any, given: _Open) -> None:
     """Copy weights and statistics; a bias before a batch normalisation moves its mean."""
     conv, norm = block.conv, block.norm
+    if given.linear.weight.numel() != conv.weight.numel():
+        inputs = given.linear.weight[0].numel()
+        raise ConvertError(f"module {given.spec.name} takes {inputs} inputs, but an image of this size gives it "
+                           f"{conv.weight[0].numel()}")
     conv.weight.copy_(given.linear.weight.reshape(conv.weight.shape))
     bias = torch.zeros(conv.out_channels) if given.linear.bias is None else given.linear.bias
     if norm is None:

@@ -147,6 +147,15 @@ def test_what_cannot_be_converted_is_named(make, message):
         convert(randomised(make()), scheme("abc"), IMAGE)
 
 
+@pytest.mark.parametrize(("image", "message"), [
+    ((16, 12, 3), "module layer_8 takes 32 inputs, but an image of this size gives it 48"),
+    ((12, 12, 1), "module layer_0 takes 27 inputs, but an image of this size gives it 9"),
+])
+def test_images_of_another_size_are_refused(image, message):
+    with pytest.raises(ConvertError, match=message):
+        convert(randomised(plain()), scheme("abc"), image)
+
+
 def test_a_negative_scale_after_a_pool_is_refused():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
                           nn.Linear(100, 2))

@@ -139,6 +139,18 @@ def test_the_image_is_padded_with_black_and_then_normalised():
     assert torch.allclose(model(images), last(first(padded)).flatten(1), atol=1e-5)
 
 
+def test_the_image_is_not_binarised():
+    """The least bit of one pixel counts in every channel of the first layer."""
+    model = architecture("digits").build().eval()
+    images = torch.full((2, 8, 8, 1), 100, dtype=torch.uint8)
+    images[1, 4, 4] = 101
+    first = model.block_list[0]
+    value = next(value for _, _, value in model.steps(images))
+    scale = (first.norm.weight / (first.norm.running_var + first.norm.eps).sqrt()).view(-1, 1, 1)
+    alpha = first.conv.quantizer(first.conv.weight)[:, 0, 1, 1].view(-1, 1, 1)
+    assert torch.allclose((value[1] - value[0])[:, 4:5, 4:5], scale * alpha / 255, atol=1e-5)
+
+
 def test_wide_ends_have_eight_planes():
     model = architecture("digits", wide=True).build()
     counts = [len(block.conv.quantizer.planes(block.conv.weight)[0]) for block in model.block_list]
