@@ -261,17 +261,14 @@ class Machine:
         if first + count > config.value_depth:
             raise Stop(Fault.ADDRESS)
         words = self._values[:, first : first + count]
-        shape = (groups, config.pixel_lanes, config.channel_lanes)
         lanes = words.reshape(config.pixel_lanes, groups, config.chain_channels, config.chains).transpose(1, 0, 3, 2)
-        kept = lanes.reshape(shape).astype(np.int64, order="C")  # so that what is reshaped below is no copy
+        kept = lanes.reshape(-1, config.channel_lanes).astype(np.int64)  # a copy [pixels of all groups, channel lanes]
         if values.add:
-            sums = sums + (kept.reshape(-1, config.channel_lanes)[:pixels] << values.shift)
+            sums = sums + (kept[:pixels] << values.shift)
         if values.keep:
             top = (1 << VALUE_BITS - 1) - 1
-            new = np.clip(sums >> values.shift, 0 if values.rectify else -top - 1, top)
-            kept.reshape(-1, config.channel_lanes)[:pixels] = new
-            order = (groups, config.pixel_lanes, config.chains, config.chain_channels)
-            words[:] = kept.reshape(order).transpose(1, 0, 3, 2).reshape(words.shape)
+            kept[:pixels] = np.clip(sums >> values.shift, 0 if values.rectify else -top - 1, top)
+            lanes[:] = kept.reshape(lanes.shape)
         return sums
 
     def _emit(self, sums: np.ndarray) -> None:
