@@ -16,7 +16,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help build boards xc7-tools demo test bench torture verify lint clean
+.PHONY: help build boards xc7-tools demo test bench networks torture verify lint clean
 
 help:
 	@echo "make build [BOARD=arty_a7] [ARGS=...]  Verilog, resources and, tools allowing, a bitstream"
@@ -24,6 +24,7 @@ help:
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
 	@echo "make bench                             area and cycles beside the peers' into docs/bench.md; some 20 minutes"
+	@echo "make networks                          cycles of whole networks into docs/cycles.md; some 5 minutes"
 	@echo "make torture                           reliability figures into docs/reliability.md; some 20 minutes"
 	@echo "make verify                            unbounded proofs of link and control; some 6 minutes"
 	@echo "make lint                              rules, types and import floors"
@@ -52,6 +53,9 @@ torture: $(VENV)/.demo
 	$(BIN)/python -m sim.torture all $(ARGS) || status=1; \
 	$(BIN)/python -m sim.torture report || status=1; \
 	exit $$status
+
+networks: $(VENV)/.demo
+	$(BIN)/python -m sim.networks --output docs/cycles.md $(ARGS)
 
 bench: $(VENV)/.demo
 	@status=0; \

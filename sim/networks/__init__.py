@@ -1,0 +1,1 @@
+"""Networks with random weights: what they cost on the accelerator, and that it computes them exactly."""
