@@ -51,11 +51,12 @@ class Batch:
         self._asked: deque[Request] = deque()
         self._todo: deque[Request] = deque([(Type.STATUS, b"")] if len(images) else [])
         self._frames_before: int | None = None  # of the device, before the running frame
-        self._running = self._polling = False
+        self._running = self._polling = self._asking = False
         self._expected = min(program.predicted_cycles / program.config.clock_hz, _LONGEST_PAUSE)
         self._limit = FRAME_SECONDS + program.predicted_cycles / _SLOWEST_CORE_HZ
         self._deadline = self._next_poll = 0.0
         self._pause = _FIRST_PAUSE
+        self._room_at, self._room_pause = 0.0, _FIRST_PAUSE  # when to ask how much room for images there is
         self._final: Status | None = None
         self._words: list[int] = []
 
@@ -67,7 +68,9 @@ class Batch:
     @property
     def wake(self) -> float:
         """When `ask` may have a request although no reply came."""
-        return self._next_poll if self._running and not self._polling else float("inf")
+        if not self._running or self._polling:
+            return float("inf")
+        return min(self._next_poll, self._room_at) if self._wants_room else self._next_poll
 
     def ask(self, now: float) -> Request | None:
         """The next request, if there is any now; it will be sent. `DeviceError` when the frame takes too long."""
@@ -110,10 +113,21 @@ class Batch:
             return Type.IMAGE, chunk
         if not self._running and not self._upload.on_the_way:
             return self._run(now)  # the image is larger than the device's buffer
+        if self._running and not self._polling and self._wants_room and now >= self._room_at:
+            self._asking = True
+            return Type.STATUS, b""
         return None
+
+    @property
+    def _wants_room(self) -> bool:
+        """Whether images wait for room that no reply on its way will tell of: the core makes it while it runs."""
+        return self._upload.starved and not self._asking
 
     def _run(self, now: float) -> Request:
         self._running, self._pause = True, _FIRST_PAUSE
+        # A short frame's end tells of the room, too.
+        self._room_at = now if self._expected > _FIRST_PAUSE else float("inf")
+        self._room_pause = _FIRST_PAUSE
         # Asked before the predicted end, the device would only say that it is busy.
         self._deadline, self._next_poll = now + self._limit, now + self._expected
         return Type.RUN, b""
@@ -131,6 +145,9 @@ class Batch:
             raise DeviceError(f"{self._name} stopped without finishing the frame")
         self._final = None if status.busy else status
         self._upload.observe(status.image_free)
+        if self._asking:  # before a poll: that is not asked for meanwhile
+            self._asking, self._room_at = False, now + self._room_pause
+            self._room_pause = min(2 * self._room_pause, _LONGEST_PAUSE)
 
     def _hear_words(self, asked: bytes, payload: bytes | None, now: float) -> None:
         """Results count when the STATUS before them saw the frame's end; else the device is asked again later."""
@@ -180,6 +197,11 @@ class _Upload:
         self.credit -= len(chunk)
         self.on_the_way += len(chunk)
         return chunk
+
+    @property
+    def starved(self) -> bool:
+        """Whether bytes wait and none is on the way."""
+        return bool(self._rest) and not self.on_the_way
 
     def confirm(self, free: int, size: int) -> None:
         """The device took a chunk of `size` bytes and has room for `free` more."""
