@@ -56,7 +56,7 @@ async def wrong_accesses_are_refused_before_any_write(dut):
     for kind, payload, error in (
         (Type.WRITE, b"", Error.LENGTH), (Type.WRITE, place[:3], Error.LENGTH), (Type.WRITE, place, Error.LENGTH),
         (Type.WRITE, place + word[1:], Error.LENGTH), (Type.WRITE, place + word + b"\0", Error.LENGTH),
-        (Type.WRITE, Address(7, 0, 0).pack() + word, Error.SPACE),
+        (Type.WRITE, Address(max(Space) + 1, 0, 0).pack() + word, Error.SPACE),
         (Type.WRITE, Address(255, 0, 0).pack() + word, Error.SPACE),
         (Type.WRITE, Address(16, 0, 0).pack() + word, Error.SPACE),
         (Type.WRITE, Address(Space.TAPS, 1, 0).pack() + word, Error.BANK),
