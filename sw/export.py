@@ -147,9 +147,8 @@ class _Exporter:
         slope, offset = _normalisation(block)
         if name in self.architecture.kept or spec.add:
             return self._residual(common, block, spec, bits, factors, planes, slope, offset)
-        width = self.image_bits if source == SOURCE else self._width(planes)
-        made = sums(bits, factors, planes, width, area=block.average**2, common=block.activation is None,
-                    moments=self.moments.get(name))
+        made = sums(bits, factors, planes, self._width(source, planes), area=block.average**2,
+                    common=block.activation is None, moments=self.moments.get(name))
         if block.activation is None:
             self.scale = float(made.slope[0])
             bias = np.rint((offset + made.offset) / self.scale + made.constant).astype(np.int64)
@@ -169,8 +168,10 @@ class _Exporter:
         levels = activation.levels()
         return Planes(levels.beta, np.array([levels.offset]), Padding.LOW if levels.offset else Padding.SKIP)
 
-    def _width(self, planes: Planes) -> int:
+    def _width(self, source: str, planes: Planes) -> int:
         """Bits of the integers that are rounded: of a binary number's planes, the last one's."""
+        if source == SOURCE:
+            return self.image_bits
         return self.coefficient_bits - (len(planes.beta) - 1 if planes.unit is not None else 0)
 
     def _thresholds(self, common: dict[str, Any], block: Block, made: Sums, slope: np.ndarray,
@@ -192,7 +193,7 @@ class _Exporter:
         flipped = slope < 0 if spec.pool > 1 else np.zeros(len(slope), bool)
         factors = np.where(flipped, -slope, slope)[:, None] * factors
         largest = np.abs(factors).max() * (planes.unit or np.abs(planes.beta).max()) / block.average**2
-        limit = (1 << (self._width(planes) - 1)) - 1
+        limit = (1 << (self._width(common["source"], planes) - 1)) - 1
         # Values are rounded down, by half of a unit on average; not those that ReLU made zero, about half of them.
         half = (0.25 if self.specs[spec.add].rectify else 0.5) if spec.add else 0.0
         for shift in range(MAX_SHIFT, -1, -1):
