@@ -200,7 +200,7 @@ class _Exporter:
             grid = self.unit / (1 << shift)
             if largest / grid > limit + 0.5 and shift:
                 continue
-            made = sums(bits, factors, planes, 0, grid=grid, area=block.average**2,
+            made = sums(bits, factors, planes, self._width(common["source"], planes), grid=grid, area=block.average**2,
                         moments=self.moments.get(common["name"]))
             made.flip(flipped)
             bias = np.rint(made.constant + (offset + made.offset) / grid + half * (1 << shift)).astype(np.int64)
