@@ -10,7 +10,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +75,7 @@ Weights = tuple[np.ndarray, np.ndarray]  # of the features of a group's LUTs and
 # Rows and bits of a block RAM of 18 kbit, and the most bits that one write enable covers.
 BLOCK = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 BLOCK_KBITS, ENABLE_BITS = 18, 9
+ROUNDS = 30  # of fitting: the factors settle to a thousandth in less
 # Memories of at most so many words become LUTs; their LUTs per bit and 64 words.
 LUT_WORDS = {"xc7": 64, "ecp5": 16, "gowin": 16}
 
@@ -88,39 +88,60 @@ def samples() -> tuple[dict[str, Any], ...]:
 
 def estimate(config: Config, family: str) -> Usage:
     """Resources of the whole accelerator on a part of a family; `BuildError` if it has no samples."""
-    return predict(config, weights(family), family)
+    return predict(config, weights(), family)
 
 
-def predict(config: Config, model: Mapping[str, Weights], family: str) -> Usage:
-    """Resources by fitted weights of every group."""
+def predict(config: Config, model: Mapping[str, Mapping[str, Weights]], family: str) -> Usage:
+    """Resources by fitted weights of every family and group."""
+    if family not in model:
+        raise BuildError(f"family must be one with samples of hw.build.calibrate, not {family!r}")
     luts, ffs = (
-        round(sum(float(np.dot(features[kind](config), model[group][kind])) for group, features in GROUPS.items()))
+        round(sum(float(np.dot(features[kind](config), model[family][group][kind]))
+                  for group, features in GROUPS.items()))
         for kind in (0, 1)
     )
     return Usage(luts, ffs, bram_kbits(config, family), multipliers(config, family))
 
 
 @cache
-def weights(family: str) -> dict[str, Weights]:
-    """Weights of the features of every group, LUTs and registers, from all samples of a family."""
-    return fit([record for record in samples() if record["family"] == family], family)
+def weights() -> dict[str, dict[str, Weights]]:
+    """Weights of the features from all samples, by family and group."""
+    return fit(samples())
 
 
-def fit(records: Sequence[Mapping[str, Any]], family: str) -> dict[str, Weights]:
-    """The weights that least miss some samples, relative to the size of each."""
-    if not records:
-        raise BuildError(f"family must be one with samples of hw.build.calibrate, not {family!r}")
+def fit(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Weights]]:
+    """The weights that least miss some samples, relative to the size of each.
+
+    How a group grows with the configuration is the same on all families; how much a unit takes, LUT6 or LUT4, is each
+    family's own. So a few samples of one family tell its sizes, and those of all families the growth.
+    """
     configs = [Config(**record["config"]) for record in records]
     sizes = np.array([record["usage"][0] for record in records], float)
-    fitted: dict[str, Weights] = {}
+    families = [record["family"] for record in records]
+    fitted: dict[str, dict[str, Weights]] = {family: {} for family in families}
     for group, features in GROUPS.items():
         used = np.array([_used(record["blocks"], group) for record in records], float)
-        luts, ffs = (
-            _least_squares(np.array([feature(config) for config in configs]) / sizes[:, None], used[:, kind] / sizes)
-            for kind, feature in enumerate(features)
-        )
-        fitted[group] = luts, ffs
+        both = []
+        for kind, feature in enumerate(features):
+            rows = np.array([feature(config) for config in configs]) / sizes[:, None]
+            both.append(_shared(rows, used[:, kind] / sizes, families))
+        for family in fitted:
+            fitted[family][group] = both[0][family], both[1][family]
     return fitted
+
+
+def _shared(features: np.ndarray, wanted: np.ndarray, families: Sequence[str]) -> dict[str, np.ndarray]:
+    """Weights by family that differ by one factor per family, factors and weights fitted in turn."""
+    factors = dict.fromkeys(families, 1.0)
+    for _ in range(ROUNDS):
+        scales = np.array([factors[family] for family in families])
+        weights = _least_squares(features * scales[:, None], wanted)
+        guesses = features @ weights
+        for family in factors:
+            mine = [index for index, name in enumerate(families) if name == family]
+            square = float(guesses[mine] @ guesses[mine])
+            factors[family] = float(guesses[mine] @ wanted[mine]) / square if square else 1.0
+    return {family: factor * weights for family, factor in factors.items()}
 
 
 def _used(blocks: Mapping[str, Sequence[int]], group: str) -> tuple[int, int]:
@@ -168,24 +189,21 @@ def _blocks(depth: int, bits: int, enable: int) -> int:
 
 
 def multipliers(config: Config, family: str) -> int:
-    """Hard multipliers: one per combine unit and two in the packer, where the open flow configures them right."""
-    return config.column_lanes * config.chains + 2 if family == "ecp5" else 0
+    """Hard multipliers: one per combine unit, where the open flow configures them right."""
+    return config.column_lanes * config.chains if family == "ecp5" else 0
 
 
 def main() -> int:
     """Print every sample's estimate against its synthesis, and what it would be without that sample."""
     print("| family | sample | LUT | estimate | error | left out | FF | estimate | error | kbit | estimate |\n"
           "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for family, record in product(dict.fromkeys(each["family"] for each in samples()), samples()):
-        if record["family"] != family:
-            continue
-        config, others = Config(**record["config"]), [
-            each for each in samples() if each["family"] == family and each["sample"] != record["sample"]]
+    for record in samples():
+        config, family = Config(**record["config"]), record["family"]
         luts, ffs, kbits, _ = record["usage"]
-        guess, blind = estimate(config, family), predict(config, fit(others, family), family) if others else None
-        print(f"| {family} | {record['sample']} | {luts:,} | {guess.luts:,} | {guess.luts / luts - 1:+.1%} | "
-              f"{'-' if blind is None else f'{blind.luts / luts - 1:+.1%}'} | {ffs:,} | {guess.ffs:,} | "
-              f"{guess.ffs / ffs - 1:+.1%} | {kbits:,} | {guess.bram_kbits:,} |")
+        guess, model = estimate(config, family), fit([other for other in samples() if other is not record])
+        blind = f"{predict(config, model, family).luts / luts - 1:+.1%}" if family in model else "-"
+        print(f"| {family} | {record['sample']} | {luts:,} | {guess.luts:,} | {guess.luts / luts - 1:+.1%} | {blind} | "
+              f"{ffs:,} | {guess.ffs:,} | {guess.ffs / ffs - 1:+.1%} | {kbits:,} | {guess.bram_kbits:,} |")
     return 0
 
 
