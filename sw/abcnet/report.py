@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from statistics import mean
@@ -24,8 +24,9 @@ ABSENT = "-"
 class Report:
     """All results of a study; what is missing shows as '-'."""
 
-    def __init__(self, study: Study, config: Config, results: Sequence[Result], command: str):
-        self.study, self.config, self.command = study, config, command
+    def __init__(self, study: Study, config: Config, results: Sequence[Result], costs: Mapping[str, Cost],
+                 command: str):
+        self.study, self.config, self.costs, self.command = study, config, costs, command
         self.results = sorted(results, key=lambda result: result.seed)
         self.by_label: dict[str, list[Result]] = {}
         for result in self.results:
@@ -125,8 +126,8 @@ class Report:
                 *_table(["M x N", "free", "symmetric", "difference", "convolutions free", "symmetric"], rows), ""]
 
     def _convolutions(self, using: Scheme) -> str:
-        found = [result.cost for result in self.by_label.get(str(using), []) if result.cost.cycles]
-        return str(found[0].convolutions) if found else ABSENT
+        cost = self.costs.get(str(using), Cost())
+        return str(cost.convolutions) if cost.cycles else ABSENT
 
     def _costs(self) -> list[str]:
         rows, best = [], 0.0
@@ -136,8 +137,8 @@ class Report:
                  "hardware's counter. All points run on the same bitstream, so LUTs do not differ: docs/boards.md has "
                  "them. A star marks the frontier: nothing faster is as accurate. A dagger: needs a coefficient memory "
                  f"deeper than the preset's {self.config.coefficient_depth} words.", ""]
-        for label, results in sorted(self.by_label.items(), key=lambda item: item[1][0].cost.cycles or 1 << 62):
-            cost, value = results[0].cost, mean(result.accuracy for result in results)
+        for label, results in sorted(self.by_label.items(), key=lambda item: self.costs[item[0]].cycles or 1 << 62):
+            cost, value = self.costs[label], mean(result.accuracy for result in results)
             star = "*" if cost.cycles and value > best else ""
             best = max(best, value) if cost.cycles else best
             dagger = "†" if cost.coefficient_depth > self.config.coefficient_depth else ""
@@ -165,7 +166,7 @@ class Report:
                 figures = (result.float_accuracy, result.integer_accuracy, result.agreement, result.deviation)
                 writer.writerow([result.label, result.seed,
                                  *("" if figure is None else f"{figure:.4f}" for figure in figures),
-                                 *astuple(result.cost), result.digest,
+                                 *astuple(self.costs[result.label]), result.digest,
                                  f'{self.command} --only "{result.label}" --seeds {result.seed}'])
 
     def _plots(self, folder: Path) -> None:
@@ -188,11 +189,10 @@ class Report:
         figure = Figure(figsize=(6.5, 4.2), layout="constrained")
         axis = figure.subplots()
         for label, results in self.by_label.items():
-            if results[0].cost.cycles:
+            if cycles := self.costs[label].cycles:
                 value = mean(result.accuracy for result in results)
-                axis.plot(results[0].cost.cycles, value, "o", color="tab:blue")
-                axis.annotate(label, (results[0].cost.cycles, value), fontsize=6, xytext=(3, 3),
-                              textcoords="offset points")
+                axis.plot(cycles, value, "o", color="tab:blue")
+                axis.annotate(label, (cycles, value), fontsize=6, xytext=(3, 3), textcoords="offset points")
         axis.set_xscale("log")
         axis.set_xlabel(f"cycles per image, preset {self.study.preset}")
         axis.set_ylabel("test accuracy, %")

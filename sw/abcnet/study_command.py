@@ -15,7 +15,7 @@ from sw import data
 from .models import architecture
 from .recipe import Recipe
 from .report import Report
-from .study import Result, Study, StudyError, load, points, results_of
+from .study import Result, Study, StudyError, cost_of, load, points, results_of
 
 QUICK = {"network": "digits", "dataset": "digits", "images": 256, "test_images": 100, "float_epochs": 1, "epochs": 1,
          "preset": "small"}
@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
     results: list[Result] = [result for result in found if result is not None]
     if not results:
         raise StudyError(f"--runs {args.runs} must hold results of this study to report, but has none")
-    Report(study, config, results, command).write(args.out)
+    labels = {result.label for result in results}
+    costs = {str(using): cost_of(study, using, config) for using in known if str(using) in labels}
+    Report(study, config, results, costs, command).write(args.out)
     print(f"{args.out / 'README.md'}: {len(results)} of {len(known) * len(seeds)} runs")
     return 0
 

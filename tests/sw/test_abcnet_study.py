@@ -105,14 +105,15 @@ def test_points_have_names_of_their_own():
     assert {"real", "abc 5x5", "abc-real 2xFP", "abc 5x5 symmetric", "abc 5x5 channelwise", "bnn"} <= set(labels)
 
 
-def result(label, accuracy, cycles, seed=0):
-    return Result(label, seed, accuracy, accuracy, 1.0, 0.0, Cost(cycles, 1000, 1000, 1), "0")
+def result(label, accuracy, seed=0):
+    return Result(label, seed, accuracy, accuracy, 1.0, 0.0, "0")
 
 
 def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
-    results = [result("real", 0.9, 100), result("real", 0.8, 100, 1), result("abc 3x3", 0.8, 50),
-               result("abc 1x1", 0.82, 40), Result("bnn", 0, 0.5, None, None, None, Cost(reason="too large"), "0")]
-    Report(SETTINGS, preset("small"), results, "command").write(tmp_path)
+    results = [result("real", 0.9), result("real", 0.8, 1), result("abc 3x3", 0.8), result("abc 1x1", 0.82),
+               Result("bnn", 0, 0.5, None, None, None, "0")]
+    costs = {label: Cost(cycles, 1000, 1000, 1) for label, cycles in (("real", 100), ("abc 3x3", 50), ("abc 1x1", 40))}
+    Report(SETTINGS, preset("small"), results, costs | {"bnn": Cost(reason="too large")}, "command").write(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "| 3 x 3 | 80.00 | -5.00 | 61.0 | -8.3 |" in text
     assert "| 5 x 5 | - | - | 65.0 | -4.3 |" in text
