@@ -36,6 +36,31 @@ def graph(seed: int = 1, side: int = SIDE) -> Graph:
     return Graph("sample", Image(side, side, 1), (first, last), names, 0.01, {"seed": str(seed)})
 
 
+def residual(seed: int = 1, side: int = SIDE) -> Graph:
+    """Three layers, the second with the first one's values added."""
+    rng = np.random.default_rng(seed)
+    channels, planes = 4, 2 ** np.arange(7, -1, -1)
+    bits = functools.partial(rng.integers, 0, 2, dtype=np.uint8)
+    first = Conv(
+        name="first", source="image", weights=bits((2, channels, 1, 2, 2)), stride=2, keep=True, shift=4,
+        coefficients=np.outer([3, 1], planes).astype(np.int64),
+        thresholds=np.sort(rng.integers(-400, 400, (channels, 2)), axis=1),
+        code=np.array([[0, 0], [1, 0], [1, 1]], np.uint8),
+    )
+    second = Conv(
+        name="second", source="first", weights=bits((2, channels, channels, 1, 1)), add="first", shift=4,
+        coefficients=np.array([[50, 30], [20, 10]]),
+        thresholds=np.sort(rng.integers(-400, 400, (channels, 2)), axis=1),
+        code=np.array([[0, 0], [1, 0], [1, 1]], np.uint8),
+    )
+    last = Conv(
+        name="fc", source="second", weights=bits((2, CLASSES, channels, side // 2, side // 2)),
+        coefficients=np.array([[5, 3], [2, 1]]), bias=rng.integers(-50, 50, CLASSES),
+    )
+    names = tuple(f"class {i}" for i in range(CLASSES))
+    return Graph("residual", Image(side, side, 1), (first, second, last), names, 0.01, {"seed": str(seed)})
+
+
 @functools.cache
 def program(seed: int = 1, config: Config = CONFIG) -> Program:
     """`graph(seed)`, compiled."""

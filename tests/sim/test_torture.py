@@ -12,9 +12,10 @@ from hw.arch.wire import Type
 from sim import figures
 from sim.faults import NOISY
 from sim.figures import Figure, Record
-from sim.torture import artifact, codec, inference, network
+from sim.torture import artifact, codec, inference, network, programs
 from sim.torture.__main__ import CAMPAIGN
 from sw import protocol
+from sw.compiler import compile
 from sw.protocol import Frame, encode
 
 QUICK = ("codec", "order", "goodput", "inference", "noise", "kill", "refusals", "artifact", "soak")
@@ -37,6 +38,14 @@ def test_flips_are_all_flips() -> None:
     seen = list(codec.flips(data))
     assert len(seen) == len(set(seen)) == bits + bits * (bits - 1) // 2
     assert data not in seen
+
+
+@pytest.mark.parametrize("make", [network.graph, network.residual])
+def test_results_do_not_depend_on_the_configuration(make) -> None:
+    """One chain or two, planes side by side or not: the emulator computes the same."""
+    images, graph = network.images(3, side=programs.SIDE), make(7, programs.SIDE)
+    one, other = (network.expected(compile(graph, config), images) for config in (network.CONFIG, programs.CONFIG))
+    assert one.tolist() == other.tolist()
 
 
 def test_a_foreign_exception_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
