@@ -1,6 +1,6 @@
 """Floor 1: the boards, one small file of data each on top of an amaranth-boards platform."""
 
-from . import arty_a7, ecpix5, nexys4ddr, tang_nano_9k, tang_primer_20k, ulx3s
+from . import arty_a7, ecpix5, nexys4ddr, tang_primer_20k, ulx3s
 from .board import Board, BoardError, Part
 from .pll import Pll
 
@@ -9,7 +9,7 @@ __all__ = ["BOARDS", "Board", "BoardError", "Part", "Pll", "find"]
 # Board name -> variants, the default first.
 BOARDS: dict[str, tuple[Board, ...]] = {
     module.VARIANTS[0].name: module.VARIANTS
-    for module in (arty_a7, nexys4ddr, ulx3s, ecpix5, tang_primer_20k, tang_nano_9k)
+    for module in (arty_a7, nexys4ddr, ulx3s, ecpix5, tang_primer_20k)
 }
 
 

@@ -195,11 +195,6 @@ class Config:
 
 
 PRESETS: dict[str, Config] = {
-    # 128 MAC/cycle behind a single combine unit: the fewest LUTs, for FPGAs of 8k LUT4.
-    "micro": Config(
-        row_lanes=8, column_lanes=1, word=16, chain=8, weight_depth=1024, activation_depth=2048, threshold_depth=512,
-        value_depth=0,
-    ),
     # The smallest machines that have every feature; tests run on them.
     "tiny": Config(row_lanes=4, column_lanes=2, word=16, chain=2, weight_depth=1024, activation_depth=1024,
                    value_depth=1024),

@@ -83,7 +83,7 @@ def test_ecp5_through_the_pll(tmp_path):
 
 @pytest.mark.usefixtures("small")
 def test_gowin_through_the_pll_to_a_bitstream(tmp_path):
-    assert main(["--board", "tang_nano_9k", "--clock", "45", "--out", str(tmp_path)]) == 0
+    assert main(["--board", "tang_primer_20k", "--clock", "45", "--out", str(tmp_path)]) == 0
     report = report_of(tmp_path)
     assert report["status"] == "routed"
     assert report["bitstream"] == "top.fs"
@@ -91,7 +91,7 @@ def test_gowin_through_the_pll_to_a_bitstream(tmp_path):
     assert all(clock["met"] for clock in report["timing"])
     assert report["placed"]["rPLL"]["used"] == 1
     assert report["synthesis"]["multipliers"] == 0
-    assert part_in((tmp_path / "top.fs").read_bytes()) == "GW1NR-LV9"
+    assert part_in((tmp_path / "top.fs").read_bytes()) == "GW2A-LV18"
 
 
 @pytest.mark.usefixtures("small", "no_xc7")
@@ -161,7 +161,7 @@ def test_same_verilog_whatever_the_hash_seed(tmp_path):
         code = (
             "import hashlib, sys; sys.path.insert(0, '.')\nfrom hw.arch.config import preset\n"
             "from hw.build.design import BoardTop, make_top\nfrom boards import find\n"
-            "board = find('arty_a7'); config = preset('micro').replace(clock_hz=board.clock_hz)\n"
+            "board = find('arty_a7'); config = preset('tiny').replace(clock_hz=board.clock_hz)\n"
             "top = BoardTop(board, make_top(config, baud=board.baud), board.clock_hz)\n"
             "plan = board.make_platform('Vivado').prepare(top, 'top', emit_src=False)\n"
             "print(hashlib.sha256(plan.files['top.v'].encode() + plan.files['top.xdc'].encode()).hexdigest())"

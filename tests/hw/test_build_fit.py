@@ -58,10 +58,10 @@ def test_of_two_equally_fast_the_smaller_stays():
 
 def test_what_is_short_and_which_board_would_do():
     with pytest.raises(BuildError, match=(
-        r"^net does not fit Sipeed Tang Nano 9K: the nearest configuration needs [\d,]+ BRAM kbit of 468; "
+        r"^net does not fit Sipeed Tang Primer 20K: the nearest configuration needs [\d,]+ BRAM kbit of 828; "
         r"[^;]+ would do \(--board \w+ --variant \w+\)$"
     )):
-        search(network(60_000), boards.find("tang_nano_9k"), "net")
+        search(network(60_000), boards.find("tang_primer_20k"), "net")
 
 
 def test_nothing_would_do():
