@@ -158,10 +158,11 @@ class Core(wiring.Component):
                 m.d.comb += [
                     writer.levels[k][low + c].eq(threshold.levels[c]) for c in range(config.chain_channels)]
                 sums.append(threshold.head)
-                for lane in u.values[k : k + 1]:
-                    m.d.comb += [threshold.addend.eq(lane.addends[chain]), lane.sums[chain].eq(threshold.sum)]
-            for lane in u.values[k : k + 1]:
-                m.d.comb += [lane.values.eq(u.sequencer.values), lane.access.eq(command[split:])]
+                if u.values:
+                    m.d.comb += [
+                        threshold.addend.eq(u.values[k].addends[chain]), u.values[k].sums[chain].eq(threshold.sum)]
+            if u.values:
+                m.d.comb += [u.values[k].values.eq(u.sequencer.values), u.values[k].access.eq(command[split:])]
             # Two steps from all units to one sum: their multiplexers are far apart.
             m.d.sync += heads[k].eq(Choice(sums)[pop_chain])
             if k < config.pixel_lanes - 1:
@@ -221,8 +222,9 @@ class Core(wiring.Component):
         with m.Switch(space):
             with m.Case(Space.RESULTS):
                 m.d.sync += word.eq(results.read_data[0])
-            with m.Case(Space.VALUES):
-                m.d.sync += word.eq(Choice([lane.word for lane in u.values] or [0])[bank])
+            if u.values:
+                with m.Case(Space.VALUES):
+                    m.d.sync += word.eq(Choice([lane.word for lane in u.values])[bank])
             with m.Default():
                 m.d.sync += word.eq(Choice(feeder.probed)[bank])
         for k, lane in enumerate(u.values):

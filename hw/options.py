@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 SUCCESS, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -19,3 +20,15 @@ class Parser(argparse.ArgumentParser):
         module = self.prog.removeprefix("python -m ").split()[0]
         print(f"{module}: {message} (--help lists the options)", file=sys.stderr)
         raise SystemExit(USAGE)
+
+
+def status(module: str, run: Callable[[], int], errors: tuple[type[Exception], ...], interrupted: str) -> int:
+    """The exit status of `run`; one of `errors` is a sentence and FAILURE, Ctrl-C says what is left behind."""
+    try:
+        return run()
+    except errors as error:
+        print(f"{module}: {error}", file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        print(f"\n{module}: interrupted; {interrupted}", file=sys.stderr)
+        return INTERRUPTED

@@ -17,7 +17,7 @@ def level_shape(config: Config):
     return signed(exact_log2(config.image_depth) + 2)
 
 
-FOUR = 4
+CHOICE = 4  # words of which one LUT6 per bit chooses
 
 
 class Windows(wiring.Component):
@@ -63,10 +63,10 @@ class Windows(wiring.Component):
         for lane in range(n):
             # One of four, a LUT per bit, then one of these, in another LUT with the mask.
             mine, chosen = padded[lane::n], []
-            for start in range(0, len(mine), FOUR):
+            for start in range(0, len(mine), CHOICE):
                 chosen.append(Signal(word, name=f"chosen{lane}_{start}"))
-                m.d.sync += chosen[-1].eq(Array(mine[start : start + FOUR])[self.group[: exact_log2(FOUR)]])
-            m.d.sync += self.words[lane].eq(Array(chosen)[late[exact_log2(FOUR) :]] & mask)
+                m.d.sync += chosen[-1].eq(Array(mine[start : start + CHOICE])[self.group[: exact_log2(CHOICE)]])
+            m.d.sync += self.words[lane].eq(Array(chosen)[late[exact_log2(CHOICE) :]] & mask)
         return m
 
 

@@ -3,6 +3,7 @@
 Refused are bitstreams for another part and such that miss their timing: what they would do is unknown.
 """
 
+import argparse
 import json
 import re
 import subprocess
@@ -16,7 +17,7 @@ from boards import BOARDS, Board, BoardError
 from hw.build.errors import BuildError
 from hw.build.job import flow_of, timing_missed
 from hw.build.tools import require
-from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
+from hw.options import SUCCESS, Parser, status
 
 HEADER = 512  # bytes at the start of a bitstream that name its part
 GOWIN_CODES = {0x0000081B: "GW2A-LV18", 0x1100481B: "GW1NR-LV9"}  # JTAG code to part
@@ -69,26 +70,23 @@ def checked(board: Board, folder: Path, report: dict[str, Any]) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 loaded, 1 refused or failed, 2 misuse, 130 interrupted."""
     options = parser().parse_args(arguments)
+    return status("hw.program", lambda: _run(options), (BuildError, BoardError),
+                  "the board may hold half a bitstream")
+
+
+def _run(options: argparse.Namespace) -> int:
+    boards.find(options.board)
+    report = report_of(options.folder)
+    board = boards.find(options.board, options.variant or _variant(options.board, report))
+    path = checked(board, options.folder, report)
+    command = [require("openFPGALoader"), "--board", board.loader, *(["--write-flash"] if options.flash else [])]
+    print(f"loading {path} into {board.title}", flush=True)
     try:
-        boards.find(options.board)
-        report = report_of(options.folder)
-        board = boards.find(options.board, options.variant or _variant(options.board, report))
-        path = checked(board, options.folder, report)
-        command = [require("openFPGALoader"), "--board", board.loader, *(["--write-flash"] if options.flash else [])]
-        print(f"loading {path} into {board.title}", flush=True)
-        status = subprocess.run([*command, str(path)], check=False).returncode
-    except (BuildError, BoardError) as error:
-        print(f"hw.program: {error}", file=sys.stderr)
-        return FAILURE
+        code = subprocess.run([*command, str(path)], check=False).returncode
     except OSError as error:
-        print(f"hw.program: openFPGALoader cannot be run: {error.strerror}", file=sys.stderr)
-        return FAILURE
-    except KeyboardInterrupt:
-        print("\nhw.program: interrupted; the board may hold half a bitstream", file=sys.stderr)
-        return INTERRUPTED
-    if status:
-        print(f"hw.program: openFPGALoader failed with exit status {status}; is the board connected?", file=sys.stderr)
-        return FAILURE
+        raise BuildError(f"openFPGALoader cannot be run: {error.strerror}") from None
+    if code:
+        raise BuildError(f"openFPGALoader failed with exit status {code}; is the board connected?")
     return SUCCESS
 
 

@@ -4,6 +4,7 @@ Their resources go to `synthesis.json` beside this file, one line per sample; sa
 `--build DIR` takes them from the report of a build of hw.build instead.
 """
 
+import argparse
 import dataclasses
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 import boards
 from hw.arch.config import PRESETS, Config
-from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
+from hw.options import SUCCESS, Parser, status
 
 from . import design
 from .blocks import Blocks
@@ -80,21 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--build", action="append", metavar="DIR", type=Path, help="take these finished builds only")
     options = p.parse_args(arguments)
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    try:
-        _check("family", options.family, list(BOARDS))
-        _check("--sample", options.sample or [], list(SAMPLES))
-        for folder in options.build or ():
-            _keep(reported(folder))
-        for family in () if options.build else options.family or BOARDS:
-            for name in options.sample or [name for name in SAMPLES if name != LARGE or family == "xc7"]:
-                print(f"{family} {name}", flush=True)
-                _keep({"sample": name, **measure(family, SAMPLES[name])})
-    except BuildError as error:
-        print(f"hw.build.calibrate: {error}", file=sys.stderr)
-        return FAILURE
-    except KeyboardInterrupt:
-        print("\nhw.build.calibrate: interrupted; finished samples are kept", file=sys.stderr)
-        return INTERRUPTED
+    return status("hw.build.calibrate", lambda: _run(options), (BuildError,), "finished samples are kept")
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check("family", options.family, list(BOARDS))
+    _check("--sample", options.sample or [], list(SAMPLES))
+    for folder in options.build or ():
+        _keep(reported(folder))
+    for family in () if options.build else options.family or BOARDS:
+        for name in options.sample or [name for name in SAMPLES if name != LARGE or family == "xc7"]:
+            print(f"{family} {name}", flush=True)
+            _keep({"sample": name, **measure(family, SAMPLES[name])})
     return SUCCESS
 
 

@@ -1,5 +1,6 @@
 """The command line of `python -m hw.build`."""
 
+import argparse
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 from boards import BOARDS, Board, BoardError
 from hw.arch.config import PRESETS, ConfigError
-from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
+from hw.options import FAILURE, SUCCESS, Parser, status
 
 from .errors import BuildError
 from .job import TOOLCHAINS, build
@@ -58,20 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return SUCCESS
     # Amaranth writes Verilog with its own small Yosys, so that the full one may be any version.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    errors = (BuildError, BoardError, ConfigError)
+    return status("hw.build", lambda: _run(options), errors, "no unfinished file is kept")
+
+
+def _run(options: argparse.Namespace) -> int:
     console = Console(sys.stderr if options.json else sys.stdout)
-    try:
-        job = request(options, console)
-        console.say(
-            f"{job.board.title} ({job.board.part.name}), configuration {job.name} {job.config.digest.hex()}: "
-            f"{job.config.macs_per_cycle:,} MAC/cycle at {job.config.clock_hz / 1e6:g} MHz, UART {job.baud:,} baud"
-        )
-        report = build(job, console)
-    except (BuildError, BoardError, ConfigError) as error:
-        print(f"hw.build: {error}", file=sys.stderr)
-        return FAILURE
-    except KeyboardInterrupt:
-        print("\nhw.build: interrupted; no unfinished file is kept", file=sys.stderr)
-        return INTERRUPTED
+    job = request(options, console)
+    console.say(
+        f"{job.board.title} ({job.board.part.name}), configuration {job.name} {job.config.digest.hex()}: "
+        f"{job.config.macs_per_cycle:,} MAC/cycle at {job.config.clock_hz / 1e6:g} MHz, UART {job.baud:,} baud"
+    )
+    report = build(job, console)
     if options.json:
         print(json.dumps(report, indent=2))
     console.say(f"{report['status']}: {job.out / report.get('bitstream', 'report.json')}")

@@ -10,7 +10,7 @@ from typing import Any
 from hw.build.errors import BuildError
 from hw.build.tools import EXECUTABLES, SOURCE, Console, find, xc7_prefix
 from hw.build.xc7 import DATABASE_NAME, XC7, database
-from hw.options import FAILURE, INTERRUPTED, SUCCESS, Parser
+from hw.options import SUCCESS, Parser, status
 
 from .xc7 import current, install, packages
 
@@ -57,18 +57,15 @@ def add(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     options = parser().parse_args(arguments)
-    try:
-        if options.command == "install":
-            add(options)
-        elif options.json:
-            print(json.dumps(listing(), indent=2))
-        else:
-            for row in listing():
-                print(f"{row['tool']:<28}{row['path'] or 'not found; get it from ' + row['source']}")
-    except BuildError as error:
-        print(f"hw.tools: {error}", file=sys.stderr)
-        return FAILURE
-    except KeyboardInterrupt:
-        print("\nhw.tools: interrupted; nothing was changed", file=sys.stderr)
-        return INTERRUPTED
+    return status("hw.tools", lambda: _run(options), (BuildError,), "nothing was changed")
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "install":
+        add(options)
+    elif options.json:
+        print(json.dumps(listing(), indent=2))
+    else:
+        for row in listing():
+            print(f"{row['tool']:<28}{row['path'] or 'not found; get it from ' + row['source']}")
     return SUCCESS
