@@ -28,12 +28,7 @@ def graph(seed: int = 1, side: int = SIDE) -> Graph:
         thresholds=np.sort(rng.integers(-900, 900, (channels, 2)), axis=1),
         code=np.array([[0, 0], [1, 0], [1, 1]], np.uint8),
     )
-    last = Conv(
-        name="fc", source="conv", weights=bits((2, CLASSES, channels, side // 2, side // 2)),
-        coefficients=np.array([[5, 3], [2, 1]]), bias=rng.integers(-50, 50, CLASSES),
-    )
-    names = tuple(f"class {i}" for i in range(CLASSES))
-    return Graph("sample", Image(side, side, 1), (first, last), names, 0.01, {"seed": str(seed)})
+    return _classified("sample", (first,), rng, side, seed)
 
 
 def residual(seed: int = 1, side: int = SIDE) -> Graph:
@@ -53,12 +48,18 @@ def residual(seed: int = 1, side: int = SIDE) -> Graph:
         thresholds=np.sort(rng.integers(-400, 400, (channels, 2)), axis=1),
         code=np.array([[0, 0], [1, 0], [1, 1]], np.uint8),
     )
+    return _classified("residual", (first, second), rng, side, seed)
+
+
+def _classified(name: str, layers: tuple[Conv, ...], rng: np.random.Generator, side: int, seed: int) -> Graph:
+    """The layers, which halve the image, and a fully connected one of 2 x 2 planes behind them."""
+    shape = (2, CLASSES, layers[-1].channels, side // 2, side // 2)
     last = Conv(
-        name="fc", source="second", weights=bits((2, CLASSES, channels, side // 2, side // 2)),
+        name="fc", source=layers[-1].name, weights=rng.integers(0, 2, shape, dtype=np.uint8),
         coefficients=np.array([[5, 3], [2, 1]]), bias=rng.integers(-50, 50, CLASSES),
     )
     names = tuple(f"class {i}" for i in range(CLASSES))
-    return Graph("residual", Image(side, side, 1), (first, second, last), names, 0.01, {"seed": str(seed)})
+    return Graph(name, Image(side, side, 1), (*layers, last), names, 0.01, {"seed": str(seed)})
 
 
 @functools.cache
