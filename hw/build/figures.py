@@ -9,8 +9,8 @@ from typing import Any
 from .errors import BuildError
 
 HEADS = (
-    "board", "configuration", "MAC/cycle", "LUT", "LUT estimate", "FF", "BRAM kbit", "multipliers", "clock MHz",
-    "routed MHz", "peak TOPS", "minutes",
+    "board", "configuration", "MAC/cycle", "LUT functions", "estimate off by", "LUT6 with pairs", "FF", "BRAM kbit",
+    "multipliers", "clock MHz", "routed MHz", "peak TOPS", "minutes",
 )
 
 
@@ -18,10 +18,12 @@ def row(report: dict[str, Any]) -> list[str]:
     """The cells of one build; figures that it did not reach are dashes."""
     used, available = report.get("synthesis"), report.get("available")
     clock = report["config"]["clock_hz"]
-    shares = ["-"] * 5
+    shares = ["-"] * 6
     if used and available:
         shares = [f"{used[name]:,} ({used[name] / available[name]:.0%})" for name in used]
         shares.insert(1, f"{report['estimate']['luts'] / used['luts'] - 1:+.1%}" if "estimate" in report else "-")
+        lut6 = report.get("lut6")
+        shares.insert(2, f"{lut6:,} ({lut6 / available['luts']:.0%})" if lut6 else "-")
     timing = min(report.get("timing", []), key=lambda each: each["achieved"] / each["required"], default=None)
     routed = "-" if timing is None else f"{timing['achieved']:.1f}" + ("" if timing["met"] else " (missed)")
     return [

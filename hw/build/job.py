@@ -18,6 +18,7 @@ from .ecp5 import ECP5
 from .errors import BuildError
 from .flow import Flow, Stage
 from .gowin import Gowin
+from .lut6 import cells, luts
 from .page import OTHER, colours, page
 from .placement import path_tiles, picture, placed_tiles
 from .report import Timing, Usage, check_fit, placed, save, slowest_path, slowest_steps, table
@@ -194,9 +195,13 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
     report["synthesis"] = asdict(usage)
     guess = estimate(job.config, part.family)
     report["estimate"] = asdict(guess)
+    if part.family == "xc7":
+        report["lut6"] = luts(cells(work / "top.json"))
     report["available"] = {name: getattr(part, name) for name in asdict(usage)}
     console.say(table(usage, part) + "\n  (after synthesis, no timing; "
                 f"the model's {guess.luts:,} LUT are off by {guess.luts / max(usage.luts, 1) - 1:+.1%})")
+    if "lut6" in report:
+        console.say(f"  (pairs of functions sharing a LUT6: {report['lut6']:,}, {report['lut6'] / part.luts:.1%})")
     check_fit(usage, part, job.name, "needs")
     report["status"] = "synthesised"
 

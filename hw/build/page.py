@@ -81,8 +81,8 @@ def _figures(report: Mapping[str, Any]) -> str:
     if "timing" in report:
         worst = min(report["timing"], key=lambda clock: clock["achieved"] / clock["required"])
         figures.append((f"{worst['achieved']:.1f} MHz", "routed, the router's estimate"))
-    if "synthesis" in report:
-        figures.append((f"{report['synthesis']['luts'] / report['macs_per_cycle']:.2f}", "LUT per MAC/cycle"))
+    if luts := report.get("lut6") or report.get("synthesis", {}).get("luts"):
+        figures.append((f"{luts / report['macs_per_cycle']:.2f}", "LUT per MAC/cycle"))
     cells = "".join(f'<div class="figure"><b>{value}</b><span>{what}</span></div>' for value, what in figures)
     return f'<div class="figures">{cells}</div>'
 
@@ -99,7 +99,9 @@ def _resources(report: Mapping[str, Any]) -> str:
             f'<tr><td>{unit}</td><td class="n">{used:,}</td><td class="n">of {limit:,}</td>'
             f'<td class="n">{share:.1%}</td><td>{_bar([(min(share, 1), colour, "")])}</td></tr>'
         )
-    return f"<h2>Resources after synthesis</h2><table>{''.join(rows)}</table>"
+    lut6 = report.get("lut6")
+    note = f"<small>With pairs of functions sharing a LUT6: {lut6:,}.</small>" if lut6 else ""
+    return f"<h2>Resources after synthesis</h2><table>{''.join(rows)}</table>{note}"
 
 
 def _blocks(report: Mapping[str, Any], shades: Mapping[str, str], picture: str) -> str:

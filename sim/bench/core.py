@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hw.arch.config import PRESETS
+from hw.build.lut6 import luts
 from hw.core import Core
 from sim.figures import NOTHING, Figure
-from sim.synthesis import luts, netlist
+from sim.synthesis import netlist
 
 BAR = 3.0
 FROM = 4_096  # multiply-accumulates per cycle: below, control and memories outweigh the array

@@ -7,9 +7,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config, preset
+from hw.build.lut6 import luts
 from hw.dot import Dot
 from sim.figures import NOTHING, Figure
-from sim.synthesis import luts, netlist
+from sim.synthesis import netlist
 
 # By word width: the bar, and LUT6 per bit of BISMO v2 (Vivado) without and with its result lane.
 XC7 = {64: (1.30, 1.86, 3.74), 128: (1.25, 1.51, 2.45), 256: (None, 1.34, 1.81)}

@@ -5,8 +5,9 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.build.lut6 import luts
 from sim.bench.__main__ import CAMPAIGN
-from sim.synthesis import luts, netlist
+from sim.synthesis import netlist
 
 
 @pytest.mark.parametrize("name", ["dot", "planes"])
