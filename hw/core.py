@@ -152,6 +152,7 @@ class Core(wiring.Component):
                 low = chain * config.chain_channels
                 m.d.comb += [
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
+                    threshold.search.eq(u.sequencer.conv.search),
                     threshold.threshold.eq(compare.thresholds[chain]),
                     threshold.pop.eq(pop & (pop_lane == k) & (pop_chain == chain)),
                 ]

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arch import timing
 from hw.arch.config import INSTRUCTION_BITS, Config
 from hw.arch.isa import (
+    MOST_STEPS,
     OPCODE_WIDTH,
     OPCODES,
     Await,
@@ -169,7 +170,7 @@ class Sequencer(wiring.Component):
                 with m.Case(opcode):
                     ready = 1
                     if cls is Conv:
-                        ready = to_run[Source] & to_run[Walk] & (
+                        ready = to_run[Source] & to_run[Walk] & (~view.search | (view.levels <= MOST_STEPS)) & (
                             (view.levels == 0) | (written & (view.target_groups != 0)))
                     elif cls is Pack:
                         ready = to_run[Target]

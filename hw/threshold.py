@@ -1,4 +1,7 @@
-"""Thresholds: finished sums become levels, level = #{t : X >= T[t]}, one threshold per cycle and unit."""
+"""Thresholds: finished sums become levels, one threshold word per cycle and unit.
+
+Levels are counts, #{t : X >= T[t]}, or found by a binary search, bit by bit.
+"""
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -9,7 +12,8 @@ from hw.arch.isa import Conv, Values
 from hw.combine import final_layout
 from hw.layouts import access_layout, compare_layout, layout_of
 
-LEVEL_BITS = 4
+LEVEL_BITS = 8
+COUNT_BITS = 4
 
 
 class Threshold(wiring.Component):
@@ -18,6 +22,7 @@ class Threshold(wiring.Component):
     Members
     -------
     final : sums in channel order, all channels between two `compare.load`
+    search : thresholds are steps of a binary search; holds while a layer is compared
     compare, threshold : commands, and the threshold or bias of the channel taken
     addend : what is added to the sum at the head, in the cycle of `compare.advance`
     sum : the sum that is compared, from the cycle after `compare.take` until the next one
@@ -29,7 +34,7 @@ class Threshold(wiring.Component):
         self._channels = config.chain_channels
         number = signed(config.sum_bits)
         super().__init__({
-            "final": In(final_layout(config)), "compare": In(compare_layout(config)),
+            "final": In(final_layout(config)), "search": In(1), "compare": In(compare_layout(config)),
             "threshold": In(number), "addend": In(number), "sum": Out(number),
             "levels": Out(data.ArrayLayout(LEVEL_BITS, config.chain_channels)),
             "head": Out(number), "pop": In(1),
@@ -57,15 +62,23 @@ class Threshold(wiring.Component):
         with m.If(self.compare.take):
             m.d.sync += self.sum.eq(valued + Mux(self.compare.bias, self.threshold, 0))
 
-        # Compare, then count.
+        # Compare. A search goes on with what is left of the sum: x, or ~x if `inverted`, so that the next step, whether
+        # added or subtracted, is one addition and nothing else: with ~x, threshold + ~x = ~(x - threshold).
         reached, compare, following, done = Signal(), Signal(), Signal(), Signal()
+        fresh, inverted, rest = Signal(), Signal(), Signal(signed(len(self.sum) + 1))
+        operand = Mux(fresh, ~self.sum, Mux(rest[-1], rest, ~rest))
+        m.d.comb += reached.eq(rest[-1] == inverted)
         m.d.sync += [
-            reached.eq(self.sum >= self.threshold), compare.eq(self.compare.compare),
-            following.eq(self.compare.next), done.eq(self.compare.done),
+            rest.eq(self.threshold + operand), inverted.eq(fresh | reached),
+            fresh.eq(self.compare.take | ~self.search),
+            compare.eq(self.compare.compare), following.eq(self.compare.next), done.eq(self.compare.done),
         ]
+
+        # Then count, or collect the bits.
         level, counted = Signal(LEVEL_BITS), Signal(LEVEL_BITS)
         collected = Signal(LEVEL_BITS * self._channels)
-        m.d.comb += counted.eq(level + reached)
+        count = (level[:COUNT_BITS] + reached)[:COUNT_BITS]
+        m.d.comb += counted.eq(Mux(self.search, Cat(reached, level)[:LEVEL_BITS], count))
         with m.If(compare):
             m.d.sync += level.eq(Mux(following, 0, counted))
         with m.Elif(self.compare.load):  # a fault may have ended the last frame amid a channel

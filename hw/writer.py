@@ -11,9 +11,9 @@ from hw.arch.isa import Conv, Values, Walk
 from hw.layouts import code_layout, layout_of
 from hw.pipeline import delayed
 from hw.rounds import Rounds
-from hw.threshold import LEVEL_BITS
+from hw.threshold import COUNT_BITS, LEVEL_BITS
 
-LEVELS = 1 << LEVEL_BITS
+LEVELS = 1 << COUNT_BITS
 CODE_PLANES = 8
 HEAD = 3  # a sum asked for to the sum
 
@@ -29,13 +29,14 @@ def store_layout(config: Config) -> data.StructLayout:
 class Encoder(wiring.Component):
     """Planes of `channel_lanes` levels: `bits[j]` holds plane group*N + j of every channel.
 
-    `mask` has a one for each channel lane in use; the others give zeros. Two cycles, one group per cycle.
+    The first `upper` planes are those of the levels' upper halves. `mask` has a one for each channel lane in use; the
+    others give zeros. Two cycles, one group per cycle.
     """
 
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
-            "code": In(code_layout()), "group": In(4),
+            "code": In(code_layout()), "group": In(4), "upper": In(COUNT_BITS),
             "levels": In(data.ArrayLayout(LEVEL_BITS, config.channel_lanes)), "mask": In(config.channel_lanes),
             "bits": Out(data.ArrayLayout(config.channel_lanes, config.N)),
         })
@@ -43,8 +44,8 @@ class Encoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        levels, mask = Signal.like(self.levels), Signal.like(self.mask)
-        m.d.sync += [levels.eq(self.levels), mask.eq(self.mask)]
+        mask = Signal.like(self.mask)
+        m.d.sync += mask.eq(self.mask)
         table = Cat(self.code[0], self.code[1])
         for j in range(config.N):
             # First the plane of this group from every level's byte, then every channel's level from that column.
@@ -53,7 +54,11 @@ class Encoder(wiring.Component):
                 byte = table[level * CODE_PLANES : (level + 1) * CODE_PLANES]
                 planes = [byte[p] for p in range(j, CODE_PLANES, config.N)] or [0]
                 m.d.sync += column[level].eq(Array([*planes, 0])[self.group])
-            bits = Cat(column.bit_select(levels[c], 1) for c in range(config.channel_lanes))
+            halves = [Signal(COUNT_BITS, name=f"half{j}_{c}") for c in range(config.channel_lanes)]
+            upper = self.upper > self.group * config.N + j
+            for half, level in zip(halves, self.levels, strict=True):
+                m.d.sync += half.eq(Mux(upper, level[COUNT_BITS:], level[:COUNT_BITS]))
+            bits = Cat(column.bit_select(half, 1) for half in halves)
             m.d.sync += self.bits[j].eq(bits & mask)
         return m
 
@@ -159,6 +164,8 @@ class Writer(wiring.Component):
         """Two cycles of encoding while the address follows; then the store."""
         config = self._config
         m.submodules.encoder = encoder = Encoder(config)
+        two = self.conv.search & (self.conv.levels > COUNT_BITS)
+        m.d.sync += encoder.upper.eq(Mux(two, self.conv.levels - COUNT_BITS, 0))
         in_use = Array([(1 << n) - 1 for n in range(config.channel_lanes + 1)])[self.conv.last_channels]
         levels = Array(self.levels[k] for k in range(config.pixel_lanes))[lane]
         m.d.comb += [

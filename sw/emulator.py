@@ -233,6 +233,8 @@ class Machine:
                 self._register(needed)
             if not conv.target_groups:
                 raise Stop(Fault.ILLEGAL)
+        if conv.search and conv.levels > isa.MOST_STEPS:
+            raise Stop(Fault.ILLEGAL)
         best = self._sums(conv, walk, source, 0)
         for position in range(1, walk.positions):
             best = np.maximum(best, self._sums(conv, walk, source, position))
@@ -248,9 +250,7 @@ class Machine:
                 thresholds = thresholds[:, 1:]
             if not conv.levels:
                 continue
-            levels = (sums[:, :, None] >= thresholds).sum(axis=2)
-            if group == conv.row_groups - 1:
-                levels[:, conv.last_channels :] = -1  # lanes not in use store zeros
+            levels = _search(sums, thresholds) if conv.search else (sums[:, :, None] >= thresholds).sum(axis=2)
             self._encode(levels, conv, group)
 
     def _add_and_keep(self, sums: np.ndarray, values: Values, group: int) -> np.ndarray:
@@ -282,14 +282,27 @@ class Machine:
         """Store the planes of one row group's levels [pixels, channel lanes]."""
         config = self.config
         rows = [self._register((Code, half)).table.to_bytes(8, "little") for half in (0, 1)]
-        table = np.zeros((17, max(8, conv.target_groups * config.N)), np.uint8)  # row -1: all zero
-        table[:16, :8] = np.unpackbits(np.frombuffer(b"".join(rows), np.uint8)[:, None], axis=1, bitorder="little")
-        planes = table[levels]  # [pixels, channels, planes]
+        table = np.zeros((16, max(8, conv.target_groups * config.N)), np.uint8)
+        table[:, :8] = np.unpackbits(np.frombuffer(b"".join(rows), np.uint8)[:, None], axis=1, bitorder="little")
+        upper = max(0, conv.levels - 4) if conv.search else 0
+        planes = np.concatenate([table[levels >> 4, :upper], table[levels & 15, upper:]], axis=2)
+        if group == conv.row_groups - 1:
+            planes[:, conv.last_channels :] = 0  # [pixels, channels, planes]: lanes not in use store zeros
         word, position = divmod(group, config.slices)
         target: Target = self._register(Target)
         for plane_group in range(conv.target_groups):
             bits = planes[:, :, plane_group * config.N : (plane_group + 1) * config.N].transpose(0, 2, 1)
             self._store(target, plane_group, word, position * config.channel_lanes, bits)
+
+
+def _search(sums: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Levels of sums [pixels, channels] by the steps [channels, count] of a binary search."""
+    left = sums - steps[:, 0]
+    levels = (left >= 0).astype(np.int64)
+    for step in steps.T[1:]:
+        left += np.where(left >= 0, -step, step)
+        levels = levels << 1 | (left >= 0)
+    return levels
 
 
 def _signed(bits: np.ndarray) -> np.ndarray:

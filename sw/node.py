@@ -5,7 +5,7 @@ One layer computes, in integers (defined in `hw.arch.numerics`):
     O[co, p] = sum_i sum_j c[(co,) i, j] * S(W_i[co], A_j[p])      S = dot product of +-1 planes over the window
     P[co, q] = max of O[co, p] over the pool window of q
     X        = P + bias + (V of the layer named by `add`) * 2^shift
-    level    = #{ t : X >= T[co, t] },   planes out = code[level]
+    level    = #{ t : X >= T[co, t] },   planes out = code[level];  with `search`, the bits of a binary search
     V        = X / 2^shift, rounded down, saturated to `VALUE_BITS` bits, and max(0, V) if `rectify`
 
 X, V and the bias inside the layer are for layers with `add` or `keep`: residual connections. For the others X = P.
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hw.arch.config import VALUE_BITS
-from hw.arch.isa import Padding
+from hw.arch.isa import MOST_STEPS, Padding
 
 from . import checks as check
 from .checks import MAX_SUM, GraphError
@@ -35,7 +35,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 SCALARS = ("stride", "padding", "pool", "pool_stride")
 # Absent from a file when they have these values.
 OPTIONS: dict[str, int | str | bool] = {
-    "pool_padding": 0, "average": 1, "add": "", "keep": False, "shift": 0, "rectify": False}
+    "pool_padding": 0, "average": 1, "add": "", "keep": False, "shift": 0, "rectify": False, "search": False}
 ARRAYS = {"weights": np.uint8, "coefficients": np.int64, "thresholds": np.int64, "code": np.uint8, "bias": np.int64}
 
 
@@ -88,7 +88,9 @@ class Conv:
     rectify: kept values are at least 0.
     thresholds: int64 [co, t], ascending along t, t in 1..15. None: the layer emits integers, or with `keep` only
         makes values.
-    code: uint8 {0, 1} [t + 1, planes out]: planes of each level, plane 0 first.
+    code: uint8 {0, 1} [t + 1, planes out]: planes of each level, plane 0 first. None with `search`.
+    search: the thresholds are the steps of a binary search (`hw.arch.numerics.search`), t in 1..8, all but the first
+        not negative, and the planes out are the bits of the level, most significant first.
     bias: int64 [co]. With add or keep it is part of X; else only for a layer that emits integers, added by the host.
     """
 
@@ -110,6 +112,7 @@ class Conv:
     keep: bool = False
     shift: int = 0
     rectify: bool = False
+    search: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name) or self.name == IMAGE:
@@ -136,7 +139,7 @@ class Conv:
     def _check_values(self) -> None:
         if not isinstance(self.add, str) or (self.add and not NAME.fullmatch(self.add)):
             raise GraphError(f"{self.name}.add must be the name of a layer or empty, not {self.add!r}")
-        for key in ("keep", "rectify"):
+        for key in ("keep", "rectify", "search"):
             if not isinstance(getattr(self, key), bool):
                 raise GraphError(f"{self.name}.{key} must be true or false, not {getattr(self, key)!r}")
         check.integer(f"{self.name}.shift", self.shift, 0, MAX_SHIFT if self.residual else 0)
@@ -161,13 +164,21 @@ class Conv:
                 raise GraphError(f"{self.name}.bias must be part of the thresholds: no values are added or kept")
             check.shape(f"{self.name}.bias", self.bias, (self.channels,), "[co]")
             check.within(f"{self.name}.bias", self.bias)
-        if (self.thresholds is None) != (self.code is None):
+        if self.search and (self.thresholds is None or self.code is not None):
+            raise GraphError(f"{self.name}.search must come with thresholds and without code")
+        if not self.search and (self.thresholds is None) != (self.code is None):
             raise GraphError(f"{self.name} must have thresholds and code, or none of them")
-        if self.thresholds is None or self.code is None:
+        if self.thresholds is None:
             return
         check.shape(f"{self.name}.thresholds", self.thresholds, (self.channels, None), "[co, t]")
-        check.integer(f"{self.name}.thresholds per channel", self.thresholds.shape[1], 1, MAX_THRESHOLDS)
+        most = MOST_STEPS if self.search else MAX_THRESHOLDS
+        check.integer(f"{self.name}.thresholds per channel", self.thresholds.shape[1], 1, most)
         check.within(f"{self.name}.thresholds", self.thresholds)
+        if self.code is None:
+            if self.levels > 1 and (least := int(self.thresholds[:, 1:].min())) < 0:
+                raise GraphError(f"{self.name}.thresholds of a search must not be negative but for the first, "
+                                 f"not {least}")
+            return
         if np.any(np.diff(self.thresholds, axis=1) < 0):
             channel = int(np.argwhere(np.diff(self.thresholds, axis=1) < 0)[0, 0])
             raise GraphError(f"{self.name}.thresholds must ascend per channel, not {self.thresholds[channel].tolist()}")
@@ -208,11 +219,13 @@ class Conv:
     @property
     def planes(self) -> int:
         """Planes out; 0 for a layer that emits integers."""
+        if self.search:
+            return self.levels
         return 0 if self.code is None else int(self.code.shape[1])
 
     @property
     def levels(self) -> int:
-        """Thresholds per channel; 0 for a layer that emits integers."""
+        """Thresholds or steps per channel; 0 for a layer that emits integers."""
         return 0 if self.thresholds is None else int(self.thresholds.shape[1])
 
     def sum_bound(self) -> int:

@@ -14,7 +14,8 @@ def random_conv(
 
     `kernel` is its side, or (rows, columns); `options` are further ones of `Conv`.
 
-    Thresholds are spread over the sums that random planes give, so that all levels occur.
+    Thresholds are spread over the sums that random planes give, so that all levels occur; with `search` they are the
+    `levels` steps of a binary search.
     """
     ci, size = shape[2], (kernel, kernel) if isinstance(kernel, int) else kernel
     image = source == "image"
@@ -28,6 +29,12 @@ def random_conv(
         thresholds = np.sort(rng.normal(0, spread, (co, levels)).astype(np.int64), axis=1)
         code = rng.integers(0, 2, (levels + 1, out_planes)).astype(np.uint8)
     if not levels:
+        options.pop("search", None)
+    elif options.get("search"):
+        unit, powers = 4 * spread / (1 << levels) * rng.uniform(0.5, 2, (co, 1)), 2.0 ** np.arange(levels - 2, -1, -1)
+        thresholds = np.concatenate([rng.normal(0, spread / 2, (co, 1)), unit * powers], axis=1).astype(np.int64)
+        code = None
+    if not levels:
         bias = rng.integers(-1000, 1000, co)
     elif options.get("keep") or options.get("add"):
         bias = np.rint(rng.normal(0, rng.choice((1, 1, 100)) * spread, co)).astype(np.int64)  # some values saturate
@@ -40,8 +47,11 @@ def random_conv(
     )
 
 
-def random_graph(seed):
-    """One to three convolutions with random options and a classifier, on an image of up to 12 x 12 x 3."""
+def random_graph(seed, search=False):
+    """One to three convolutions with random options and a classifier, on an image of up to 12 x 12 x 3.
+
+    With `search` their outputs are binary numbers of up to 8 bits.
+    """
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(5, 13)), int(rng.integers(5, 13)), int(rng.integers(1, 4)))
     image, planes, layers, source = Image(*shape), 8, [], "image"
@@ -51,12 +61,13 @@ def random_graph(seed):
         stride = int(rng.integers(1, 3))
         inner = [(size + 2 * padding - kernel) // stride + 1 for size in shape[:2]]
         pool = int(rng.integers(1, min(3, *inner) + 1))
-        levels = int(rng.integers(1, 8))
+        levels = int(rng.integers(1, 9 if search else 8))
         layer = random_conv(
             rng, f"conv{n}", source, shape, planes, co=int(rng.integers(1, 20)), kernel=kernel,
             m=int(rng.integers(1, 4)), stride=stride, padding=padding, pool=pool,
             pool_stride=int(rng.integers(1, pool + 1)), levels=levels,
             out_planes=int(rng.integers(1, 4)), channelwise=bool(rng.integers(2)), binary=bool(rng.integers(2)),
+            search=search,
         )
         layers.append(layer)
         out = layer.output(*shape[:2])

@@ -20,6 +20,7 @@ from .config import INSTRUCTION_BITS, TAP_BITS, Config
 from .packed import FieldError, Packed, bits, used_bits
 
 ADDRESS_BITS, ORIGIN_BITS, CHANNEL_WORD_BITS = 18, 13, 8
+MOST_STEPS = 8  # of a binary search
 
 
 class Opcode(IntEnum):
@@ -116,7 +117,7 @@ class Target(Packed):
 class Code(Packed):
     """Half of the code table: output planes of eight levels, one byte each, plane 0 in bit 0.
 
-    Level l is row l mod 8 of half l div 8.
+    Level l is row l mod 8 of half l div 8. A level of more than four bits is looked up as two: see `Conv`.
     """
 
     half: int = bits(1, "which eight levels")
@@ -156,6 +157,10 @@ class Conv(Packed):
     `levels` > 0: level = #{t : O >= T[t]}, thresholds ascending, (row group, channel of the chain, t) from
     `thresholds` on; planes out are code[level]. `levels` = 0: O goes to the result memory, in the order
     (row group, pixel, channel lane), all lanes of a row group included; but with `Values.keep` only values are made.
+
+    `search`: the threshold words are the steps of a binary search, `levels` of them, 1..MOST_STEPS. The level has a bit
+    per step, most significant first (`numerics.search`). Of a level of b > 4 bits, planes 0..b - 5 are those of
+    code[level div 16], the others those of code[level mod 16].
     """
 
     weights: int = bits(16, "first weight word")
@@ -166,6 +171,7 @@ class Conv(Packed):
     coefficient_stride: int = bits(12, "coefficient words between row groups; 0 shares them")
     thresholds: int = bits(16, "first threshold")
     levels: int = bits(4, "thresholds per channel; 0 emits integers or makes values only")
+    search: int = bits(1, "thresholds are the steps of a binary search")
     target_groups: int = bits(4, "plane groups written, ceil(planes out / N)", high=8)
     row_groups: int = bits(12, "groups of channel lanes", low=1)
     last_channels: int = bits(9, "channel lanes in use in the last row group", low=1)

@@ -63,6 +63,20 @@ def level(value: int, thresholds: Sequence[int]) -> int:
     return sum(value >= threshold for threshold in thresholds)
 
 
+def search(value: int, steps: Sequence[int]) -> list[int]:
+    """Bits of a level, most significant first: a binary search.
+
+    The first step is the threshold in the middle, each further one the distance to the next, above where the last bit
+    is 1 and below where it is 0. With steps T, 2^(b-2) D ... 2 D, D the b bits say in which of 2^b intervals of width
+    D the value lies, the lowest and the highest one being open; T is where the upper half begins.
+    """
+    bits: list[int] = []
+    for step in steps:
+        value += step if bits and not bits[-1] else -step
+        bits.append(int(value >= 0))
+    return bits
+
+
 def encode(index: int, code: Sequence[Bits]) -> Bits:
     """Planes out, plane 0 first: row `index` of the code table."""
     return code[index]

@@ -19,7 +19,7 @@ def some_layer(rng, config):
     conv = Conv(
         weights=rng.randint(0, 99), weight_passes=rng.randint(1, 3), activation_passes=rng.randint(1, 3),
         fused=rng.randint(0, 1), coefficients=0, coefficient_stride=0, thresholds=0, levels=rng.choice((0, 1, 3, 15)),
-        target_groups=rng.randint(1, 3), row_groups=rng.randint(1, 2), last_channels=1)
+        search=0, target_groups=rng.randint(1, 3), row_groups=rng.randint(1, 2), last_channels=1)
     return conv, walk, source
 
 

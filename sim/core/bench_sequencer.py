@@ -5,7 +5,7 @@ from cocotb.triggers import Timer
 
 from hw.arch import timing
 from hw.arch.config import INSTRUCTION_BITS, Config
-from hw.arch.isa import Await, Code, Conv, End, Fault, Pack, Source, Target, Walk, decode, encode
+from hw.arch.isa import MOST_STEPS, Await, Code, Conv, End, Fault, Pack, Source, Target, Walk, decode, encode
 from hw.arch.packed import FieldError, fields_of
 from hw.interfaces import status_layout
 from sim.helpers import cycles, generator, settings, start, unpack
@@ -40,6 +40,8 @@ def random_program(rng, config):
             return words, (Fault.ILLEGAL, address)
         cls = type(instruction)
         needs = {Pack: {Target}, Conv: {Source, Walk}}.get(cls, set())
+        if cls is Conv and instruction.search and instruction.levels > MOST_STEPS:
+            return words, (Fault.ILLEGAL, address)
         if cls is Conv and instruction.levels:
             needs = needs | {Target}
             if len(halves) < 2 or not instruction.target_groups:

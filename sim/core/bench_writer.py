@@ -4,7 +4,7 @@ import cocotb
 from cocotb.triggers import FallingEdge
 
 from hw.arch import timing
-from hw.arch.isa import NO_VALUES, Conv, Values, Walk
+from hw.arch.isa import MOST_STEPS, NO_VALUES, Conv, Values, Walk
 from hw.threshold import LEVEL_BITS
 from hw.writer import HEAD, store_layout
 from sim.core.surroundings import Targets, Watch, configuration, flat
@@ -20,8 +20,8 @@ CODE_PLANES = 8
 KEPT = Values(base=0, add=0, keep=1, shift=0, rectify=0)
 
 
-def some_layer(rng, config, levels):
-    conv = Conv(levels=levels, target_groups=rng.randint(1, -(-CODE_PLANES // config.N)),
+def some_layer(rng, config, levels, search=0):
+    conv = Conv(levels=levels, search=search, target_groups=rng.randint(1, -(-CODE_PLANES // config.N)),
                 row_groups=rng.randint(1, 2 * config.slices + 1), last_channels=rng.randint(1, config.channel_lanes),
                 **CONV)
     walk = Walk(pixels=rng.randint(1, 2 * config.pixel_lanes + 1), columns=3, row_skip=0, tap_base=0, taps=1,
@@ -63,14 +63,16 @@ async def random_planes(dut):
     lanes = config.pixel_lanes
     await start(dut, **IDLE)
     targets = Targets(dut, [(0, 0)])
-    for _ in range(5):
-        conv, walk = some_layer(rng, config, levels=rng.randint(1, 15))
+    for number in range(8):
+        search = number % 2
+        conv, walk = some_layer(rng, config, levels=rng.randint(1, MOST_STEPS if search else 15), search=search)
         per_row = -(-walk.pixels // lanes)
         table = [[rng.randint(0, 1) for _ in range(CODE_PLANES)] for _ in range(16)]
         words = rng.randint(3, 5)  # channel words per pixel and plane group
         pixel_words = words * conv.target_groups
         targets.places = [(p % lanes, 7 + p // lanes * pixel_words) for p in range(walk.pixels)] * 2
-        chosen = {(g, k): [rng.randint(0, conv.levels) for _ in range(config.channel_lanes)]
+        top, upper = ((1 << conv.levels) - 1, max(0, conv.levels - 4)) if conv.search else (conv.levels, 0)
+        chosen = {(g, k): [rng.randint(0, top) for _ in range(config.channel_lanes)]
                   for g in range(conv.row_groups * per_row) for k in range(lanes)}
         await begin(dut, conv, walk, code=flat([bit for row in table for bit in row], 1), channel_words=words)
         watch = Watch(dut, "store", "group_done", "fault", "result_enable")
@@ -92,7 +94,8 @@ async def random_planes(dut):
             word, part = divmod(row, config.slices)
             bank, address = targets.places[pixel]
             for plane in range(conv.target_groups * config.N):
-                bits = [table[level][plane] if plane < CODE_PLANES else 0 for level in levels[:used]]
+                bits = [table[level >> 4 if plane < upper else level & 15][plane] if plane < CODE_PLANES else 0
+                        for level in levels[:used]]
                 at = address + plane // config.N * words + word
                 for clear in range(part if part == 0 else config.slices, config.slices):
                     expected.setdefault((bank, at, plane % config.N * config.slices + clear), 0)
@@ -155,7 +158,7 @@ async def outside_the_memories(dut):
     depth = config.activation_depth
     targets = Targets(dut, [(0, depth - 1)] * 4)
     walk = Walk(pixels=1, columns=1, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1)
-    conv = Conv(levels=1, target_groups=2, row_groups=1, last_channels=1, **CONV)
+    conv = Conv(levels=1, search=0, target_groups=2, row_groups=1, last_channels=1, **CONV)
     await begin(dut, conv, walk, channel_words=1)
     watch = Watch(dut, "store", "fault")
     await cycles(dut, 1)
@@ -165,7 +168,7 @@ async def outside_the_memories(dut):
     assert sum(fault for _, fault in watch.seen) == 1
     targets.places = [(0, 0)]
     count = config.result_depth // config.channel_lanes + 1
-    conv = Conv(levels=0, target_groups=0, row_groups=count, last_channels=1, **CONV)
+    conv = Conv(levels=0, search=0, target_groups=0, row_groups=count, last_channels=1, **CONV)
     await begin(dut, conv, walk)
     watch = Watch(dut, "result_enable", "fault")
     await cycles(dut, 1)

@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from hw.arch import timing
 from hw.arch.config import Config
-from hw.arch.isa import OPCODES, Conv, End, Fault, Source, Target, Walk, ceilings
+from hw.arch.isa import MOST_STEPS, OPCODES, Conv, End, Fault, Source, Target, Walk, ceilings
 from hw.arch.packed import Packed, fields_of, used_bits
 from hw.issuer import Issuer
 from hw.layouts import layout_of
@@ -204,6 +204,7 @@ def sequencer(m: Module, dut: Opened) -> None:
         m.d.sync += [flag.eq(0) for flag in present.values()]
     m.d.comb += [
         Assert(~s.prepare | (present[Source] & present[Walk] & ((s.conv.levels == 0) | present[Target]))),
+        Assert(~s.prepare | ~s.conv.search | (s.conv.levels <= MOST_STEPS)),
         Assert(~s.begin | (states["Lanes"] & s.lanes_ready)), Assert(s.prepare == states["Prepare"]),
         Assert(states["Idle"] | (dut["present"][: len(present)] == Cat(present.values()))),
         Assert(~s.pack_begin | present[Target]), Cover(s.prepare & (s.conv.levels != 0)),

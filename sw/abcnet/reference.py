@@ -74,9 +74,10 @@ def _run(graph: Graph, images: Tensor) -> _Maps:
         if layer.keep:
             top = (1 << (VALUE_BITS - 1)) - 1
             maps.values[layer.name] = (value >> layer.shift).clamp(0 if layer.rectify else -top - 1, top)
-        if layer.thresholds is not None and layer.code is not None:
-            level = levels_of(value, layer.thresholds)
-            signs = torch.from_numpy(layer.code.astype(np.int8) * 2 - 1)
+        if layer.thresholds is not None:
+            level = (searched if layer.search else levels_of)(value, layer.thresholds)
+            code = bits_of_levels(layer.levels) if layer.code is None else layer.code
+            signs = torch.from_numpy(code.astype(np.int8) * 2 - 1)
             tensors[layer.name] = signs[level].permute(4, 0, 1, 2, 3)
             maps.levels[layer.name] = level.to(torch.uint8)
     return maps
@@ -123,3 +124,18 @@ def levels_of(value: Tensor, thresholds: np.ndarray) -> Tensor:
     for column in torch.from_numpy(thresholds.copy()).T:
         level += value >= column.view(1, -1, 1, 1)
     return level
+
+
+def searched(value: Tensor, steps: np.ndarray) -> Tensor:
+    """Levels by a binary search (`hw.arch.numerics.search`), int64 [B, co, rows, columns]."""
+    level, sign = torch.zeros_like(value), -torch.ones_like(value)
+    for step in torch.from_numpy(steps.copy()).T:
+        value = value + sign * step.view(1, -1, 1, 1)
+        level = 2 * level + (value >= 0)
+        sign = torch.where(value >= 0, -1, 1)
+    return level
+
+
+def bits_of_levels(bits: int) -> np.ndarray:
+    """uint8 [2^bits, bits]: every level's bits, most significant first."""
+    return (np.arange(1 << bits)[:, None] >> np.arange(bits - 1, -1, -1) & 1).astype(np.uint8)

@@ -100,7 +100,7 @@ class _Emitter:
             weight_passes=-(-m // config.M), activation_passes=-(-task.planes // config.N), fused=int(task.fused),
             coefficients=self.place(Space.COEFFICIENTS, name, coefficient_image),
             coefficient_stride=0 if shared else coefficient_image.shape[1] // row_groups,
-            thresholds=thresholds, levels=levels,
+            thresholds=thresholds, levels=levels, search=int(task.node.search),
             target_groups=0 if out is None else out.groups,
             row_groups=row_groups, last_channels=co - (row_groups - 1) * config.channel_lanes,
         )

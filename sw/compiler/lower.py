@@ -119,6 +119,13 @@ def _kernel(node: ConvNode) -> str:
     return f"{average}{kh}x{kw}{stride}" + (f", pool {node.pool}" if node.pool > 1 else "")
 
 
+def _halves(bits: int) -> np.ndarray:
+    """Code uint8 [16, bits] of the levels of a search: first the planes of their upper halves, then of the lower."""
+    upper = max(0, bits - 4)
+    shifts = [*range(upper - 1, -1, -1), *range(bits - upper - 1, -1, -1)]
+    return (np.arange(16)[:, None] >> np.array(shifts) & 1).astype(np.uint8)
+
+
 def _anchors(node: ConvNode) -> tuple[int, ...]:
     """The first and the last tap without padding: both lie inside the source exactly where the convolution is defined.
 
@@ -158,7 +165,7 @@ def lower(
     longest = len(taps[0]) * ci * _fused_weight(n, config)
     return Task(
         node=node, source=source, weights=node.weights.transpose(0, 1, 3, 4, 2).reshape(m, co, kh * kw, ci),
-        coefficients=coefficients, thresholds=node.thresholds, code=node.code,
+        coefficients=coefficients, thresholds=node.thresholds, code=_halves(node.levels) if node.search else node.code,
         bias=np.zeros(co, np.int64) if node.residual and node.bias is None else node.bias,
         fused=binary and not longest >> config.accumulator_bits, taps=taps, anchors=_anchors(node), repeat=unit * unit,
         # One pixel has no neighbours to keep a distance to.
@@ -191,9 +198,16 @@ def lower_image(node: ConvNode, intake: Intake, config: Config) -> Task:
     shift = -extra * (last[:, :, 0] * sums.T).sum(axis=1)
     return replace(
         task, fused=True, kernel=_kernel(node), coefficients=last << np.arange(planes - 1, -1, -1),
-        thresholds=None if task.thresholds is None else task.thresholds + (0 if node.residual else shift[:, None]),
+        thresholds=task.thresholds if task.thresholds is None or node.residual else _moved(task, shift),
         bias=None if task.bias is None else task.bias - shift,
     )
+
+
+def _moved(task: Task, shift: np.ndarray) -> np.ndarray:
+    """Thresholds of sums that are `shift` [co] higher; of a search the first step, which the others are relative to."""
+    assert task.thresholds is not None
+    moved = task.thresholds + shift[:, None]
+    return np.concatenate([moved[:, :1], task.thresholds[:, 1:]], axis=1) if task.node.search else moved
 
 
 def checked(layer: str, make):  # type: ignore[no-untyped-def]
@@ -231,3 +245,5 @@ def check_numbers(task: Task, config: Config) -> None:
     limit = (1 << (config.sum_bits - 1)) - 1
     if bound > limit:
         raise CompileError(f"layer {name} sums up to {bound}, more than {config.sum_bits} signed bits hold")
+    if task.node.search and task.thresholds is not None and (step := int(np.abs(task.thresholds).max())) > limit:
+        raise CompileError(f"layer {name} searches in steps up to {step}, more than {config.sum_bits} signed bits hold")

@@ -14,6 +14,8 @@ from sw.emulator import Machine
 from tests.graphs import random_graph, random_images
 from tests.residuals import residual_graph, shortest_passes
 
+# Planes of one number in groups that do not end with its halves.
+THREE = preset("tiny").replace(N=3, column_lanes=6, coefficient_bits=16)
 PLAIN = preset("tiny").replace(value_depth=0)  # no residual connections
 
 
@@ -66,6 +68,15 @@ def test_values_are_illegal_without_their_memory(tmp_path):
     replay(PLAIN, {"config": json.loads(PLAIN.to_json()), "runs": runs, "stall": 0.0}, tmp_path)
 
 
+@pytest.mark.parametrize(("name", "seed", "stall"), [
+    ("tiny-2x2", 8, 0.5), ("plain", 18, 0.0), ("three", 36, 0.0),
+])
+def test_binary_numbers(name, seed, stall, tmp_path):
+    config = {"plain": PLAIN, "three": THREE}.get(name) or preset(name)
+    graph = random_graph(seed, search=True)
+    replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)
+
+
 @pytest.mark.parametrize("name", ["tiny", "tiny-2x2"])
 def test_shortest_passes(name, tmp_path):
     config, graph = preset(name), shortest_passes(1)
@@ -78,3 +89,9 @@ def test_shortest_passes(name, tmp_path):
 def test_residual_networks(name, seed, stall, tmp_path):
     config, graph = preset(name), residual_graph(seed)
     replay(config, case(graph, config, random_images(graph, 2, seed), stall), tmp_path)
+
+
+@pytest.mark.parametrize("seed", [10])
+def test_residual_binary_numbers(seed, tmp_path):
+    config, graph = preset("tiny"), residual_graph(seed, search=True)
+    replay(config, case(graph, config, random_images(graph, 2, seed)), tmp_path)

@@ -107,6 +107,8 @@ CASES = {
     "no Target": (without(Target), None, ILLEGAL, at(Pack) - 1),
     "no Code": (without(Code), None, ILLEGAL, FIRST - 2),
     "no planes": (changed(Conv, 0, target_groups=0), None, ILLEGAL, FIRST),
+    "nine steps": (changed(Conv, 0, search=1, levels=9), None, ILLEGAL, FIRST),
+    "eight steps": (changed(Conv, 0, search=1, levels=8, thresholds=0), None, NONE, 0),
     "no END": ([*without(End), *[GOOD[at(Code)]] * (CONFIG.program_depth - len(GOOD) + 1)], None, OVERRUN,
                CONFIG.program_depth),
     "erased": ([0], None, ILLEGAL, 0),

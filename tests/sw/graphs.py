@@ -10,7 +10,8 @@ from tests.graphs import random_conv
 
 def random_graph(seed):
     """Rectangular kernels, strides, both paddings, pools with and without padding, average pools, kept and added
-    values with and without thresholds, one factor for all channels and one each. Maps of up to 7 x 7 x 4.
+    values with and without thresholds, thresholds and steps of a search, one factor for all channels and one each. Maps
+    of up to 7 x 7 x 4.
     """
     rng = np.random.default_rng(seed)
 
@@ -20,7 +21,7 @@ def random_graph(seed):
     def layer(name, source, shape, planes, **options):
         return random_conv(
             rng, name, source, shape, planes, m=draw(1, 3), channelwise=bool(draw(0, 1)),
-            **{"levels": draw(1, 5), "out_planes": draw(1, 3)} | options)
+            **{"levels": draw(1, 5), "out_planes": draw(1, 3), "search": bool(draw(0, 1))} | options)
 
     image = Image(draw(5, 7), draw(5, 7), draw(1, 2))
     first = layer("first", "image", image.shape, 8, co=draw(1, 4), kernel=(3, 2), padding=draw(0, 1))
@@ -59,14 +60,23 @@ def by_numerics(graph, image):
             kept[layer.name] = [[[numerics.keep(x, layer.shift, layer.rectify) for x in row] for row in channel]
                                 for channel in values]
         if layer.thresholds is not None:
-            level = [[[numerics.level(v, layer.thresholds[co].tolist()) for v in row] for row in channel]
-                     for co, channel in enumerate(values)]
-            levels[layer.name], code = level, layer.code.tolist()
+            bits = [[[_planes(layer, v, layer.thresholds[co].tolist()) for v in row] for row in channel]
+                    for co, channel in enumerate(values)]
+            levels[layer.name] = [[[level for level, _ in row] for row in channel] for channel in bits]
             planes[layer.name] = [
-                [[[numerics.encode(channel[y][x], code)[j] for channel in level] for j in range(layer.planes)]
-                 for x in range(len(level[0][0]))] for y in range(len(level[0]))]
+                [[[channel[y][x][1][j] for channel in bits] for j in range(layer.planes)]
+                 for x in range(len(bits[0][0]))] for y in range(len(bits[0]))]
     last = graph.layers[-1]
     return integers, levels, kept, [values[co][0][0] + int(last.bias[co]) for co in range(last.channels)]
+
+
+def _planes(layer, value, thresholds):
+    """(level, planes) of one sum."""
+    if layer.search:
+        bits = numerics.search(value, thresholds)
+        return numerics.pack(bits[::-1]), bits
+    level = numerics.level(value, thresholds)
+    return level, numerics.encode(level, layer.code.tolist())
 
 
 def _channel(layer, planes, kept, co):

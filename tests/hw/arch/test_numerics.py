@@ -47,6 +47,26 @@ def test_level_counts_thresholds_reached_with_equality():
     assert [numerics.level(value, [-2, 3, 3, 9]) for value in (-3, -2, 2, 3, 8, 9, 10)] == [0, 1, 1, 3, 3, 4, 4]
 
 
+def test_search_counts_even_thresholds():
+    """Steps T, 4 D, 2 D, D: level l from T + (l - 8 / 2) D on, the ends open."""
+    for middle, unit in ((0, 1), (-17, 3), (5, 0)):
+        steps = [middle, 2 * unit, unit]
+        thresholds = [middle + (n - 4) * unit for n in range(1, 8)]
+        for value in range(-60, 60):
+            bits = numerics.search(value, steps)
+            assert numerics.pack(bits[::-1]) == numerics.level(value, thresholds)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_search_is_monotone_whatever_the_steps(seed):
+    rng = random.Random(seed)
+    for _ in range(20):
+        steps = [rng.randint(-50, 50), *(rng.randint(0, 40) for _ in range(rng.randint(0, 7)))]
+        levels = [numerics.search(value, steps) for value in range(-300, 300)]
+        assert levels == sorted(levels)
+        assert levels[0] == [0] * len(steps) and levels[-1] == [1] * len(steps)
+
+
 def test_encode_looks_the_level_up():
     assert numerics.encode(1, [[0, 0], [0, 1], [1, 1]]) == [0, 1]
 
