@@ -106,6 +106,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=_seconds, metavar="S", help="seconds to wait for a reply")
     parser.add_argument("--training", action="store_true", help="instead: step time of training (needs torch)")
     parser.add_argument("--rounds", type=_count, default=10, metavar="N", help="of --training; default 10")
+    parser.add_argument("--output", metavar="FILE", help="of --training: write the tables there, as Markdown")
     _add_configuration(parser)
     parser.set_defaults(command=bench.run)
 

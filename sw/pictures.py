@@ -24,7 +24,7 @@ CROP = 8 / 7  # of the shorter side to the picture that is cut from its middle: 
 
 def cifar10(root: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Training images uint8 [50000, 32, 32, 3] and labels int64, then those of the test; in `root` either the binary
-    version, cifar-10-batches-bin/, or cifar10/ with lossless WebP strips in zips.
+    version, cifar-10-batches-bin/, or cifar10/ with lossless WebP strips in zips, these in a fixed random order.
     """
     binary, zips = root / "cifar-10-batches-bin", root / "cifar10"
     if binary.is_dir():
@@ -59,7 +59,9 @@ def _strips(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
             images = np.concatenate(strips)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"data file {path} must be an undamaged zip of WebP strips and labels: {error}") from None
-    return images, _labels(path, labels, len(images))
+    # Strips lie class by class; whoever takes the first images wants some of each.
+    order = np.random.RandomState(0).permutation(len(images))
+    return images[order], _labels(path, labels, len(images))[order]
 
 
 def _strip(content: bytes) -> np.ndarray:

@@ -6,11 +6,15 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sw.data import Images
 from sw.errors import AbacusError
 
+from . import checkpoint
+from .adapt import adapt
 from .architecture import Network
 from .convert import absorb_statistics
 
@@ -18,8 +22,30 @@ from .convert import absorb_statistics
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+ADAPTED_BY = 1000  # images
+
+
 class PretrainedError(AbacusError):
     """Weights that cannot be used; the message is one sentence naming the file."""
+
+
+def start_from(model: Network, path: str, images: Images) -> str:
+    """Take over what a checkpoint (.npz) of the same network has, in whatever scheme, or published weights (.th), whose
+    activations are placed by the first of `images` (`adapt`). Returns a name for this start.
+    """
+    if path.endswith(".th"):
+        initialise_resnet20(model, path)
+        adapt(model, np.asarray(images[:ADAPTED_BY]))
+        return path
+    weights = checkpoint.load(path).state_dict()
+    state = model.state_dict()
+    for name, value in model.named_parameters():
+        if value.dim() > 1 and (name not in weights or weights[name].shape != value.shape):
+            raise PretrainedError(f"checkpoint {path} must be of the network {model.architecture.name}, but lacks "
+                                  f"{name} of shape {list(value.shape)}")
+    model.load_state_dict({name: weights[name] if name in weights and weights[name].shape == value.shape else value
+                           for name, value in state.items()})
+    return path
 
 
 def initialise_resnet20(network: Network, path: str | Path) -> None:

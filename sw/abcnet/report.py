@@ -63,8 +63,7 @@ class Report:
             "Written by the command below, which trains what is not cached; nothing here is typed by hand. Accuracies "
             f"are those of the integer graph, the accelerator's arithmetic, in per cent of {study.test_images:,} test "
             "images; of the float network where section 6 says that there is no graph.", "", f"    {self.command}", "",
-            f"- Training images: {study.images:,}. Start: full precision, {_epochs(study.start.epochs)}; from it every "
-            f"run trains {_epochs(recipe.epochs)}, the full-precision baseline too.",
+            self._start(),
             f"- {recipe.optimizer}, rate {recipe.rate:g}, {recipe.schedule} schedule, batch {recipe.batch}, shift "
             f"{recipe.shift}, flip {recipe.flip}. Seeds: {', '.join(map(str, seeds))}; several are averaged.",
             f"- Every layer is quantised, first and last included. {self._error()}",
@@ -73,6 +72,19 @@ class Report:
         ]
         return [*lines, *self._weights(), *self._grid(), *self._schemes(), *self._channelwise(), *self._symmetric(),
                 *self._costs(), *self._exactness()]
+
+    def _start(self) -> str:
+        study, each = self.study, _epochs(self.study.recipe.epochs)
+        text = f"- Training images: {study.images:,}. Start: "
+        if study.init:
+            text += (f"the weights {Path(study.init).name}, which are the full-precision baseline as they are; from "
+                     f"them every other run trains {each}, its activations first placed by `sw/abcnet/adapt.py`.")
+        else:
+            text += (f"full precision, {_epochs(study.start.epochs)}; from it every run trains {each}, the "
+                     "full-precision baseline too.")
+        seconds = [result.seconds for result in self.results if result.seconds is not None]
+        return text + (f" {len(seconds)} runs took {sum(seconds) / 60:.0f} minutes of processor time, their integer "
+                       "tests included." if len(seconds) == len(self.results) else "")
 
     def _error(self) -> str:
         share = mean(result.accuracy for result in self.results) / 100

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor, nn
 
+from . import memory
 from .layers import QuantConv2d
+from .recipe import TrainError
 from .schemes import scheme
 
 PLANES = range(1, 6)
@@ -38,24 +42,29 @@ SHAPES = (Shape(16, 64, 64, 28), Shape(32, 128, 128, 14), Shape(32, 256, 256, 7)
 
 
 def ratios(shape: Shape, rounds: int) -> tuple[float, dict[tuple[int, int], float]]:
-    """(seconds of a plain step, step time of each M x N layer over it): the best of `rounds`, taken in turns."""
+    """(seconds of a plain step, step time of each M x N layer over it).
+
+    A plain step goes before every other one, and each ratio is the median over `rounds` of such pairs: the machine's
+    clock and caches, which other programs change, are the same for both.
+    """
     x = torch.randn(shape.batch, shape.inputs, shape.size, shape.size, requires_grad=True)
     grad = torch.randn(shape.batch, shape.outputs, shape.size, shape.size)
     plain = nn.Conv2d(shape.inputs, shape.outputs, 3, padding=1, bias=False)
-    layers: dict[tuple[int, int], nn.Module] = {(0, 0): plain}
+    layers: dict[tuple[int, int], nn.Module] = {}
     for m in PLANES:
         for n in PLANES:
             using = scheme("abc", M=m, N=n)
             conv = QuantConv2d(shape.inputs, shape.outputs, 3, using.weights(), padding=1)
             layers[m, n] = nn.Sequential(using.activations(), conv)
-    best = dict.fromkeys(layers, float("inf"))
+    base: list[float] = []
+    found: dict[tuple[int, int], list[float]] = {key: [] for key in layers}
     for turn in range(rounds + 1):
         for key, layer in layers.items():
-            seconds = _step(layer, x, grad)
+            before, seconds = _step(plain, x, grad), _step(layer, x, grad)
             if turn:  # the first turn warms up
-                best[key] = min(best[key], seconds)
-    base = best.pop((0, 0))
-    return base, {key: seconds / base for key, seconds in best.items()}
+                base.append(before)
+                found[key].append(seconds / before)
+    return median(base), {key: median(values) for key, values in found.items()}
 
 
 def _step(layer: nn.Module, x: Tensor, grad: Tensor) -> float:
@@ -67,16 +76,32 @@ def _step(layer: nn.Module, x: Tensor, grad: Tensor) -> float:
     return time.process_time() - start
 
 
+def table(shape: Shape, seconds: float, found: dict[tuple[int, int], float]) -> str:
+    """The ratios of one layer as Markdown."""
+    lines = [f"{shape}: plain {1e3 * seconds:.2f} ms, largest ratio {max(found.values()):.2f}", "",
+             "| M \\ N | " + " | ".join(map(str, PLANES)) + " |", "|---|" + "---:|" * len(PLANES)]
+    lines += [f"| {m} | " + " | ".join(f"{found[m, n]:.2f}" for n in PLANES) + " |" for m in PLANES]
+    return "\n".join(lines)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Print the table of ratios of every shape; 1 if one is above the limit."""
-    worst = 0.0
+    """Print the table of every shape, and write them where `--output` says; 1 if a ratio is above the limit."""
     torch.set_num_threads(1)
-    print("step time of an M x N layer over a plain fp32 convolution, one CPU thread")
+    memory.keep()
+    worst = 0.0
+    parts = ["# Step times", f"Written by `python -m sw bench --training --rounds {args.rounds} "
+             "--output FILE`: the step of an M x N layer, forward and backward, over that of a plain fp32 3 x 3 "
+             f"convolution, one CPU thread. Medians of {args.rounds} pairs of steps, one right after the other."]
     for shape in SHAPES:
-        seconds, table = ratios(shape, args.rounds)
-        worst = max(worst, *table.values())
-        print(f"\n{shape}: plain {1e3 * seconds:.2f} ms\n  M\\N" + "".join(f"{n:6}" for n in PLANES))
-        for m in PLANES:
-            print(f"{m:5}" + "".join(f"{table[m, n]:6.2f}" for n in PLANES))
-    print(f"\nlargest ratio {worst:.2f}, at most {LIMIT} wanted")
+        seconds, found = ratios(shape, args.rounds)
+        worst = max(worst, *found.values())
+        parts.append(table(shape, seconds, found))
+        print(f"{parts[-1]}\n", flush=True)
+    parts.append(f"Largest ratio {worst:.2f}; at most {LIMIT} is wanted.")
+    print(parts[-1])
+    if args.output:
+        try:
+            Path(args.output).write_text("\n\n".join(parts) + "\n")
+        except OSError as error:
+            raise TrainError(f"--output {args.output} cannot be written: {error.strerror}") from None
     return 0 if worst <= LIMIT else 1

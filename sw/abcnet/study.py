@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,10 +28,12 @@ from sw.export import ExportError, agreement, export
 from sw.graph import Graph
 
 from . import checkpoint
+from .adapt import adapt
 from .architecture import Network
 from .export_command import CALIBRATION
 from .inference import evaluate
 from .models import architecture
+from .pretrained import ADAPTED_BY, start_from
 from .recipe import Recipe
 from .schemes import Scheme, scheme
 from .trainer import Trainer
@@ -59,10 +62,13 @@ class Study:
     start: Recipe  # of the full-precision network that all others start from
     recipe: Recipe  # of all others
     preset: str
+    init: str = ""  # file of weights in place of a start from a seed; as they are, they are the baseline
 
     def settings(self, using: Scheme, seed: int) -> dict[str, Any]:
         """What the result of one run follows from."""
-        return {"version": VERSION, **asdict(self), "scheme": using.to_json(), "seed": seed,
+        mine = asdict(self)
+        mine |= {"init": Path(self.init).name} if mine.pop("init") else {}
+        return {"version": VERSION, **mine, "scheme": using.to_json(), "seed": seed,
                 "torch": torch.__version__.split("+")[0]}
 
 
@@ -84,7 +90,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one run; accuracies are shares of the test set. Integer figures are None without an integer graph."""
+    """Outcome of one run; accuracies are shares of the test set. Integer figures are None without an integer graph.
+
+    seconds: processor time of training, as far as it was done in one go, and of both accuracies.
+    """
 
     label: str
     seed: int
@@ -93,6 +102,7 @@ class Result:
     agreement: float | None
     deviation: float | None
     digest: str
+    seconds: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -148,15 +158,19 @@ def _train(study: Study, using: Scheme, seed: int, dataset: Dataset, config: Con
            quiet: bool) -> Result:
     """The result of one run. Its weights stay in the folder, so that it can be judged again without training."""
     name = digest(study.settings(using, seed))
-    path = folder / f"{name}.npz"
+    path, began = folder / f"{name}.npz", time.process_time()
     if not path.exists():
         start = _start(study, seed, dataset, folder, quiet)
         torch.manual_seed(seed)
         model = architecture(study.network, using).build()
         weights = checkpoint.load(start).state_dict()
         model.load_state_dict({key: weights.get(key, value) for key, value in model.state_dict().items()})
-        _fit(model, dataset, study.recipe, seed, path, start.name, None if quiet else f"{using}, seed {seed}")
-    return replace(_judge(checkpoint.load(path), dataset, config), label=str(using), seed=seed, digest=name)
+        if study.init and using != BASELINE:
+            adapt(model, np.asarray(dataset.train_images[:ADAPTED_BY]))
+        recipe = replace(study.recipe, epochs=0) if study.init and using == BASELINE else study.recipe
+        _fit(model, dataset, recipe, seed, path, start.name, None if quiet else f"{using}, seed {seed}")
+    return replace(_judge(checkpoint.load(path), dataset, config), label=str(using), seed=seed, digest=name,
+                   seconds=time.process_time() - began)
 
 
 def _fit(model: Network, dataset: Dataset, recipe: Recipe, seed: int, path: Path, start: str,
@@ -212,12 +226,14 @@ def cost_of(study: Study, using: Scheme, config: Config) -> Cost:
 
 
 def _start(study: Study, seed: int, dataset: Dataset, folder: Path, quiet: bool) -> Path:
-    """Checkpoint of the full-precision network that all others start from."""
+    """Checkpoint of the full-precision network that all others start from: trained, or given weights as they are."""
     settings = replace(study, recipe=study.start).settings(BASELINE, seed)
     path = folder / f"start-{digest(settings)}.npz"
     if not path.exists():
         torch.manual_seed(seed)
         model = architecture(study.network, BASELINE).build()
+        if study.init:
+            start_from(model, study.init, dataset.train_images)
         _fit(model, dataset, study.start, seed, path, "seed", None if quiet else f"full-precision start, seed {seed}")
     return path
 

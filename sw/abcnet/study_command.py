@@ -12,6 +12,7 @@ import numpy as np
 from hw.arch.config import preset
 from sw import data
 
+from . import memory
 from .models import architecture
 from .recipe import Recipe
 from .report import Report
@@ -38,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--optimizer", default="adam", help="sgd or adam; default %(default)s")
     add("--rate", type=float, default=0.002, help="learning rate; default %(default)s")
     add("--seeds", default="0", metavar="N,N", help="default %(default)s")
+    add("--init", default="", metavar="FILE",
+        help="weights that all runs start from in place of a trained network: resnet20-12fca82f.th, or a checkpoint")
     add("--preset", default="medium", help="configuration whose cost is shown; default %(default)s")
     add("--only", metavar="SCHEME", help="one scheme, as the report names it")
     add("--quick", action="store_true", help="digits and one epoch, in seconds: shows that everything works")
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = _first(dataset, args.images, args.test_images)
     recipe = Recipe(float_epochs=0, epochs=args.epochs, batch=args.batch, rate=args.rate, optimizer=args.optimizer)
     study = Study(args.network, args.dataset, len(dataset.train_labels), len(dataset.test_labels),
-                  replace(recipe, epochs=args.float_epochs), recipe, args.preset)
+                  replace(recipe, epochs=0 if args.init else args.float_epochs), recipe, args.preset, args.init)
     known = [using for using in points() if not args.quick or str(using) in QUICK_SCHEMES]
     schemes = [using for using in known if args.only in (None, str(using))]
     if not schemes:
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise StudyError(f"--runs {args.runs} cannot be a directory: {error.strerror}") from None
     seeds = _seeds(args.seeds)
+    memory.keep()
     if not args.report:
         for result in results_of(study, schemes, seeds, dataset, config, args.runs, quiet=args.quiet):
             print(f"{result.label}, seed {result.seed}: {result.accuracy:.2f} %", flush=True)
@@ -102,10 +106,12 @@ def _seeds(text: str) -> list[int]:
 
 def _command(args: argparse.Namespace) -> str:
     """The command line without what does not matter to the figures."""
-    if args.quick:
-        return f"python -m sw study --quick --seeds {args.seeds}"
-    words = ["python", "-m", "sw", "study", "--network", args.network, "--dataset", args.dataset]
-    for name in ("images", "test_images", "float_epochs", "epochs", "batch", "optimizer", "rate", "seeds", "preset"):
+    names = ("network", "dataset", "images", "test_images", "float_epochs", "epochs", "batch", "optimizer", "rate",
+             "seeds", "preset")
+    words = ["python", "-m", "sw", "study", *(["--quick"] if args.quick else [])]
+    for name in ("seeds",) if args.quick else names:
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    if args.init:
+        words += ["--init", Path(args.init).name]
     return shlex.join(words)

@@ -14,13 +14,13 @@ import torch
 
 from sw import data
 
-from . import checkpoint
+from . import checkpoint, memory
 from .architecture import Architecture, Network
 from .export_command import DATASETS, ship
 from .models import architecture
 from .options import add_arguments, complete
 from .parallel import joined
-from .pretrained import initialise_resnet20
+from .pretrained import start_from
 from .recipe import Recipe, TrainError, recipe_of
 from .schemes import scheme
 from .trainer import Trainer
@@ -50,10 +50,11 @@ def run(args: argparse.Namespace) -> int:
     dataset = data.load(args.dataset or DATASETS.get(args.model, "folder"), args.data, image=spec.image)
     if len(dataset.classes) != spec.classes:
         spec = architecture(args.model, spec.scheme, classes=len(dataset.classes))
+    memory.keep()
     with joined(args.device or "auto") as group:
         torch.manual_seed(seed)
         model = spec.build()
-        start = _start_from(model, args.init) if args.init else "seed"
+        start = start_from(model, args.init, dataset.train_images) if args.init else "seed"
         Trainer(model, dataset, recipe, seed, group, folder, start, bool(args.quiet), bool(args.tensorboard)).run()
         if group.rank == 0:
             _finish(model.cpu(), dataset, recipe, seed, out, weights)
@@ -92,22 +93,6 @@ def _architecture(args: argparse.Namespace) -> Architecture:
         planes = {"M": len(own.u) if args.M is None else args.M, "N": len(own.v) if args.N is None else args.N}
     using = scheme(name, **planes, channelwise=args.channelwise, symmetric=args.symmetric, trained=args.trained)
     return architecture(args.model, using)
-
-
-def _start_from(model: Network, path: str) -> str:
-    """Take over what a checkpoint of the same network has, or published weights (.th); a name for it."""
-    if path.endswith(".th"):
-        initialise_resnet20(model, path)
-        return path
-    weights = checkpoint.load(path).state_dict()
-    state = model.state_dict()
-    for name, value in model.named_parameters():
-        if value.dim() > 1 and (name not in weights or weights[name].shape != value.shape):
-            raise TrainError(f"checkpoint {path} must be of the network {model.architecture.name}, but lacks {name} of "
-                             f"shape {list(value.shape)}")
-    model.load_state_dict({name: weights[name] if name in weights and weights[name].shape == value.shape else value
-                           for name, value in state.items()})
-    return path
 
 
 def _finish(model: Network, dataset: data.Dataset, recipe: Recipe, seed: int, out: Path, weights: Path | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hw.arch.config import preset
-from sw.abcnet import speed, study
+from sw.abcnet import checkpoint, speed, study
 from sw.abcnet.models import architecture
 from sw.abcnet.recipe import Recipe
 from sw.abcnet.report import Report
@@ -82,11 +82,33 @@ def test_a_killed_study_goes_on_with_the_same_figures(quick, tmp_path, monkeypat
             main(arguments)
     assert len(list((tmp_path / "runs").glob("*.json"))) == 2
     assert main([*arguments, "--only", "abc 3x3"]) == 0
-    name = "*.json"
-    kept = {path.name: path.read_text() for path in (quick[0] / "runs").glob(name)}
-    found = {path.name: path.read_text() for path in (tmp_path / "runs").glob(name)}
+    kept, found = ({path.name: json.loads(path.read_text()) | {"seconds": 0} for path in folder.glob("runs/*.json")}
+                   for folder in (quick[0], tmp_path))
     assert len(found) == 3
     assert all(kept[key] == value for key, value in found.items())
+
+
+def test_a_study_starts_from_given_weights(tmp_path, capsys):
+    """They are the baseline as they are, and the report does not say where they lay."""
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.npz"
+    checkpoint.save(weights, architecture("digits", scheme("real")).build())
+    arguments = ["study", "--quick", "--quiet", "--init", str(weights), "--out", str(tmp_path / "report"),
+                 "--runs", str(tmp_path / "runs")]
+    for label in ("real", "abc 3x3"):
+        assert main([*arguments, "--only", label]) == 0
+    runs = tmp_path / "runs"
+    found = {json.loads(path.read_text())["label"]: path.with_suffix(".npz") for path in runs.glob("*.json")}
+    first = checkpoint.load(weights).state_dict()
+    real, quantised = (checkpoint.load(found[label]) for label in ("real", "abc 3x3"))
+    assert all(torch.equal(value, first[name]) for name, value in real.state_dict().items() if "conv" in name)
+    assert not torch.equal(quantised.blocks["block0"].conv.weight, first["blocks.block0.conv.weight"])
+    assert not torch.equal(quantised.blocks["block0"].activation.v, architecture(
+        "digits", scheme("abc")).build().blocks["block0"].activation.v)
+    text = (tmp_path / "report" / "README.md").read_text()
+    assert "the weights weights.npz, which are the full-precision baseline as they are" in text
+    assert re.search(r"2 runs took \d+ minutes of processor time", text)
+    assert str(tmp_path) not in text
 
 
 def test_settings_decide_what_is_the_same_run():
@@ -95,8 +117,10 @@ def test_settings_decide_what_is_the_same_run():
 
     assert digest() == digest()
     others = {digest(seed=1), digest(using="xnor"), digest(replace(SETTINGS, images=65)),
-              digest(replace(SETTINGS, recipe=Recipe(0, 3))), digest(replace(SETTINGS, start=Recipe(0, 2)))}
-    assert len(others | {digest()}) == 6
+              digest(replace(SETTINGS, recipe=Recipe(0, 3))), digest(replace(SETTINGS, start=Recipe(0, 2))),
+              digest(replace(SETTINGS, init="x.npz"))}
+    assert digest(replace(SETTINGS, init="a/x.npz")) == digest(replace(SETTINGS, init="b/x.npz"))
+    assert len(others | {digest()}) == 7
 
 
 def test_points_have_names_of_their_own():
@@ -150,17 +174,34 @@ def test_damaged_results_are_refused(tmp_path):
             study.load(SETTINGS, scheme("bnn"), 0, tmp_path)
 
 
-def test_speed_measures_every_pair_of_planes(monkeypatch, capsys):
+def test_speed_measures_every_pair_of_planes(monkeypatch, capsys, tmp_path):
     """Figures of a layer this small mean nothing; the table and the verdict do."""
     monkeypatch.setattr(speed, "SHAPES", (speed.Shape(2, 3, 4, 5),))
     for limit, status in ((0.0, 1), (1e9, 0)):
         monkeypatch.setattr(speed, "LIMIT", limit)
-        assert main(["bench", "--training", "--rounds", "1"]) == status
-    out = capsys.readouterr().out
-    assert "3 -> 4 channels, 5 x 5, batch 2: plain" in out
-    table = [line.split() for line in out.splitlines() if line.startswith("    ")]
-    assert [len(row) for row in table] == [6] * 10
-    assert all(float(cell) > 0 for row in table for cell in row)
+        assert main(["bench", "--training", "--rounds", "1", "--output", str(tmp_path / "steps.md")]) == status
+    text = (tmp_path / "steps.md").read_text()
+    assert "3 -> 4 channels, 5 x 5, batch 2: plain" in text
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line[:3] in [f"| {m}" for m in range(1, 6)]]
+    assert [len(row) for row in rows] == [6] * 5
+    ratios = [float(cell) for row in rows for cell in row[1:]]
+    assert all(ratio > 0 for ratio in ratios)
+    assert f"largest ratio {max(ratios):.2f}" in capsys.readouterr().out
+
+
+def test_a_ratio_is_of_steps_one_after_the_other(monkeypatch):
+    """A machine that gets three times slower meanwhile changes no ratio."""
+    count = iter(range(1000))
+    monkeypatch.setattr(speed, "_step", lambda layer, x, grad: (
+        (3.0 if next(count) >= 50 else 1.0) * (1.0 if isinstance(layer, torch.nn.Conv2d) else 1.5)))
+    seconds, found = speed.ratios(speed.Shape(1, 1, 1, 3), 1)
+    assert (seconds, set(found.values())) == (3.0, {1.5})
+
+
+def test_bench_refuses_an_output_that_cannot_be(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(speed, "SHAPES", ())
+    assert main(["bench", "--training", "--output", str(tmp_path / "no" / "file.md")]) == 2
+    assert re.search("--output .*file.md cannot be written: No such file", capsys.readouterr().err)
 
 
 def test_a_deeper_coefficient_memory_where_the_preset_has_too_little():
