@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 from hw import popcount
 from hw.arch.config import Config
 from hw.combine import Combine, final_layout
-from hw.dot import Dot
-from hw.layouts import drain_layout, step_layout
+from hw.dot import Dot, Keep, kept
+from hw.layouts import count_shape, drain_layout, step_layout
 from hw.pipeline import delayed
 
 
@@ -54,21 +54,25 @@ class Column(wiring.Component):
         # Commands reach the accumulators after the counts, the drain registers after the accumulators.
         early = delayed(m, self.step, popcount.LATENCY - 1, "early")
         enable = delayed(m, self.enable, popcount.LATENCY - 1, "enable")
-        counted, load = Signal(step_layout(config)), Signal()
-        m.d.sync += [counted.eq(early), load.eq(counted.last)]
+        keep, last, load = Signal(Keep), Signal(), Signal()
+        with m.If(early.clear):
+            m.d.sync += keep.eq(Keep.NONE)
+        with m.Elif(early.shift):
+            m.d.sync += keep.eq(Mux(early.split, Keep.TWICE, Keep.SHIFTED))
+        with m.Else():
+            m.d.sync += keep.eq(Keep.ALL)
+        m.d.sync += [last.eq(early.last), load.eq(last)]
 
         # Bits that took part: what S = 2*matches - bits needs. Same recurrence as the units'.
         bits = config.accumulator_bits
-        bit_count, total, held = Signal(range(config.word + 1)), Signal(bits), Signal(bits)
-        m.d.sync += bit_count.eq(Mux(enable, early.count, 0))
-        kept = Mux(counted.shift, (total << config.N)[:bits], total)
-        m.d.sync += total.eq(Mux(counted.clear, 0, kept) + bit_count)
+        bit_count, total, held = Signal(count_shape(config)), Signal(bits), Signal(bits)
+        m.d.sync += [bit_count.eq(Mux(enable, early.count, 0)), total.eq(kept(keep, total, config.N) + bit_count)]
         with m.If(load):
             m.d.sync += held.eq(total)
 
         # Whether the position takes part: the same again.
         void, void_total, void_held = delayed(m, self.void, popcount.LATENCY, "void"), Signal(), Signal()
-        m.d.sync += void_total.eq(Mux(counted.clear, 0, void_total) | void)
+        m.d.sync += void_total.eq(((keep != Keep.NONE) & void_total) | void)
         with m.If(load):
             m.d.sync += void_held.eq(void_total)
 
@@ -79,7 +83,7 @@ class Column(wiring.Component):
                 m.submodules[f"dot{lane}"] = dot = Dot(config)
                 m.d.comb += [
                     dot.weight.eq(self.weights[lane]), dot.activation.eq(self.activation), dot.enable.eq(enable),
-                    dot.clear.eq(counted.clear), dot.shift.eq(counted.shift), dot.load.eq(load), dot.below.eq(below),
+                    dot.split.eq(early.split), dot.keep.eq(keep), dot.load.eq(load), dot.below.eq(below),
                 ]
                 below = dot.value
             m.d.comb += [

@@ -167,5 +167,5 @@ class Feeder(wiring.Component):
                 ]
         for name in ("clear", "shift", "last"):
             m.d.sync += self.step[name].eq(issue[7].valid & issue[7][name])
-        m.d.sync += [self.step.count.eq(issue[7].count), self.step.place.eq(issue[7].place)]
+        m.d.sync += [self.step[name].eq(issue[7][name]) for name in ("count", "split", "place")]
         return m

@@ -72,12 +72,14 @@ class Issuer(wiring.Component):
         m.d.comb += go.eq(self.active & (~last | pass_due) & (~end_position | group_due))
 
         tap, offset, weight = self._pointers(m, go, ends)
+        count = Signal.like(self.issue.count)  # in a pixel's last word
+        m.d.sync += count.eq(source.tail_bits + Mux(conv.split & config.splits, source.tail_bits << config.N, 0))
         first_word, place, issue = words.first & taps.first, self.issue.place, self.issue
         inside = (tap < config.tap_depth) & (weight < config.weight_depth)
         m.d.comb += self.fault.eq(go & ~inside)
         m.d.sync += [
             issue.valid.eq(go & inside), issue.tap.eq(tap), issue.inner.eq(offset), issue.weight.eq(weight),
-            issue.count.eq(Mux(end_word, source.tail_bits, config.word)),
+            issue.count.eq(Mux(end_word, count, config.word)), issue.split.eq(conv.split),
             issue.swap.eq(first_word & js.first & weight_passes.first & positions.first),
             issue.clear.eq(first_word & (js.first | ~conv.fused)), issue.shift.eq(first_word & ~js.first & conv.fused),
             issue.last.eq(last), place.first_pass.eq(weight_passes.first & (js.first | conv.fused)),

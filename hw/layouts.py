@@ -21,23 +21,28 @@ def pass_layout() -> data.StructLayout:
     })
 
 
+def count_shape(config: Config) -> range:
+    """Bits of a word that take part, those in an upper half 2^N times in a split layer."""
+    return range(max(config.word, (config.word // 2) * (1 + (1 << config.N) if config.splits else 0)) + 1)
+
+
 def issue_layout(config: Config) -> data.StructLayout:
     """One word to process, as the sequencer issues it.
 
     `swap` marks the first word of a pixel group, `clear` the first of a pass, `shift` the first of a fused activation
-    pass that is not the pass's first, `last` the last of a pass; `place` holds for the whole pass.
-    `inner` is the word's offset inside a pixel, `count` its number of channels in use.
+    pass that is not the pass's first, `last` the last of a pass; `place` and `split` hold for the whole pass.
+    `inner` is the word's offset inside a pixel, `count` its number of channels in use, weighed as they count.
     """
     return data.StructLayout({
         "valid": 1, "swap": 1, "clear": 1, "shift": 1, "last": 1, "tap": range(config.tap_depth), "inner": 12,
-        "weight": 16, "count": range(config.word + 1), "place": pass_layout(),
+        "weight": 16, "count": count_shape(config), "split": 1, "place": pass_layout(),
     })
 
 
 def step_layout(config: Config) -> data.StructLayout:
     """What travels with the operands along the columns; the accumulators' commands."""
     return data.StructLayout({
-        "clear": 1, "shift": 1, "last": 1, "count": range(config.word + 1), "place": pass_layout(),
+        "clear": 1, "shift": 1, "last": 1, "count": count_shape(config), "split": 1, "place": pass_layout(),
     })
 
 

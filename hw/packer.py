@@ -25,26 +25,28 @@ class Windows(wiring.Component):
 
     Members
     -------
+    split : a word holds two planes, their upper halves
     push, byte : `byte` enters at the top of every register, its most significant bit plane 0's; the others move down
     clear, mark : forget the mask; a one enters the mask, as a byte enters the registers
     full : the mask has no room for another one
     take : copy the registers
     words[n] : plane group * N + n of the copy, without the bits outside the mask, two cycles after `group`; planes are
-        preceded by zero planes to a multiple of N
+        preceded by zero planes to a multiple of N. With `split` its upper half, and below it that of the next group's
     """
 
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
-            "push": In(1), "byte": In(IMAGE_PLANES), "clear": In(1), "mark": In(1), "full": Out(1), "take": In(1),
-            "group": In(range(max(2, timing.pack_groups(config)))),
+            "split": In(1), "push": In(1), "byte": In(IMAGE_PLANES), "clear": In(1), "mark": In(1), "full": Out(1),
+            "take": In(1),
+            "group": In(range(max(2, timing.plane_groups(config)))),
             "words": Out(data.ArrayLayout(config.word, config.N)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        n, word = self._config.N, self._config.word
-        count = timing.pack_groups(self._config) * n
+        n, word, half = self._config.N, self._config.word, self._config.word // 2
+        count = timing.plane_groups(self._config) * n
         planes = [Signal(word, name=f"plane{p}") for p in range(IMAGE_PLANES)]
         copies = [Signal(word, name=f"copy{p}") for p in range(IMAGE_PLANES)]
         mask = Signal(word)
@@ -52,7 +54,7 @@ class Windows(wiring.Component):
         with m.If(self.push):
             m.d.sync += [plane.eq(Cat(plane[1:], bit)) for plane, bit in zip(planes, reversed(self.byte), strict=True)]
         with m.If(self.mark):
-            m.d.sync += mask.eq(Cat(mask[1:], 1))
+            m.d.sync += [mask.eq(Cat(mask[1:], 1)), mask[half - 1].eq(mask[half] | self.split)]
         with m.If(self.clear):
             m.d.sync += mask.eq(0)
         with m.If(self.take):
@@ -66,7 +68,12 @@ class Windows(wiring.Component):
             for start in range(0, len(mine), CHOICE):
                 chosen.append(Signal(word, name=f"chosen{lane}_{start}"))
                 m.d.sync += chosen[-1].eq(Array(mine[start : start + CHOICE])[self.group[: exact_log2(CHOICE)]])
-            m.d.sync += self.words[lane].eq(Array(chosen)[late[exact_log2(CHOICE) :]] & mask)
+            whole = Array(chosen)[late[exact_log2(CHOICE) :]]
+            m.d.sync += self.words[lane].eq(whole & mask)
+            if self._config.splits:
+                below = Signal(half, name=f"below{lane}")
+                m.d.sync += below.eq(Array(plane[half:] for plane in mine[1::2])[self.group[1:]])
+                m.d.sync += self.words[lane][:half].eq(Mux(self.split, below, whole[:half]) & mask[:half])
         return m
 
 
@@ -145,7 +152,6 @@ class Packer(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        self._groups = timing.pack_groups(config)
         super().__init__({
             "pack": In(layout_of(Pack)), "begin": In(1), "finished": Out(1), "level": In(level_shape(config)),
             "offset": Out(range(config.image_depth)), "byte": In(8),
@@ -160,16 +166,17 @@ class Packer(wiring.Component):
         m.submodules.raster = raster = Raster()
         m.submodules.windows = windows = Windows(config)
         row_bytes, offset, channel = Signal(17), Signal(range(2 * depth)), Signal(5)
-        pace = Signal(range(max(2, self._groups)))  # until the copy of the windows is free
+        words = timing.plane_groups(config)
+        pace = Signal(range(max(2, words)))  # until the copy of the windows is free
         reading, completing = Signal(), Signal()
         pushed, completed, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             raster.pack.eq(pack), windows.byte.eq(self.byte), windows.push.eq(pushed), windows.take.eq(taken),
             windows.clear.eq(self.begin), windows.mark.eq(raster.mark), self.offset.eq(offset[: len(self.offset)]),
-            completing.eq(reading & raster.completes), raster.step.eq(reading),
+            completing.eq(reading & raster.completes), raster.step.eq(reading), windows.split.eq(pack.split),
         ]
         m.d.sync += [pushed.eq(reading), completed.eq(completing), taken.eq(completed)]
-        m.d.sync += pace.eq(Mux(completing, self._groups - 1, pace - (pace != 0)))
+        m.d.sync += pace.eq(Mux(completing, Mux(pack.split, words // 2, words) - 1, pace - (pace != 0)))
         with m.If(raster.step | raster.mark):
             m.d.sync += offset.eq(Mux(raster.last_byte, 0, offset + row_bytes[: len(offset)]))
 
@@ -219,9 +226,10 @@ class Packer(wiring.Component):
         config, store = self._config, self.store
         active, valid, valid2 = Signal(), Signal(), Signal()
         inner, inner1, address = Signal(12), Signal(12), Signal(19)
+        following = windows.group + Mux(self.pack.split, 2, 1)
         with m.If(active):
-            m.d.sync += [windows.group.eq(windows.group + 1), inner.eq(inner + self.channel_words)]
-            with m.If(windows.group == self._groups - 1):
+            m.d.sync += [windows.group.eq(following), inner.eq(inner + self.channel_words)]
+            with m.If(following == timing.plane_groups(config)):
                 m.d.sync += [windows.group.eq(0), inner.eq(0), active.eq(0)]
                 m.d.comb += self.walk_step.eq(1)
         with m.If(taken):

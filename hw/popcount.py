@@ -2,11 +2,14 @@
 
 Yosys flattens sums into adders and spends about two LUT6 per bit on a popcount, however the source says it; primitives
 stay as they are. Two facts make the count cheap: one LUT6 with both outputs in use is a full adder of two XNORed pairs
-and one bit (five inputs, half a LUT per product), and three LUT6 count six bits; from there on every LUT removes one
-bit. The tree is a list of columns, one per power of two. Every cell conserves sum(2^weight * bits).
+and one bit (five inputs, half a LUT per product), and a LUT per bit removes bits from then on: one for a full adder,
+two for a count of five, three for a count of six. The tree is a list of columns, one per power of two. Every cell
+conserves sum(2^weight * bits).
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product
 
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -15,7 +18,8 @@ from amaranth.lib.wiring import In, Out
 from hw.target import has_lut6
 
 LATENCY = 3
-CHAIN = 4  # fused adders in a row: a chain's depth against one more bit to count per chain
+CHAIN = 6  # fused adders in a row: a chain's depth against one more bit to count per chain
+SIZES = {2: 1, 3: 1, 5: 2, 6: 3}  # bits that a counter counts, and its LUTs
 GROUP = 8  # bits of a partial count of the portable form
 
 Columns = dict[int, list[Value]]
@@ -53,67 +57,92 @@ def fused_adder(m: Module, pairs: Sequence[tuple[Value, Value]], carry: Value | 
 
 
 def fused_chains(m: Module, pairs: Sequence[tuple[Value, Value]]) -> Columns:
-    """Pairs counted two at a time, in chains of `CHAIN` adders: column 0 a bit per chain, column 1 the carries."""
+    """Pairs counted two at a time, in chains of fused adders: column 0 a bit per chain, column 1 the carries.
+
+    The chains are an odd number, and about equally long: full adders make one bit of an odd number of bits.
+    """
     columns: Columns = {0: [], 1: []}
-    for start in range(0, len(pairs), 2 * CHAIN):
+    adders = [pairs[n : n + 2] for n in range(0, len(pairs), 2)]
+    chains = -(-len(adders) // CHAIN) | 1
+    for chain in range(min(chains, len(adders))):
         running = None
-        for n in range(start, min(start + 2 * CHAIN, len(pairs)), 2):
-            running, *carries = fused_adder(m, pairs[n : min(n + 2, start + 2 * CHAIN)], running)
+        for adder in adders[chain * len(adders) // chains : (chain + 1) * len(adders) // chains]:
+            running, *carries = fused_adder(m, adder, running)
             columns[1] += carries
         columns[0].append(running)
     return columns
 
 
-def compress(m: Module, columns: Columns) -> Columns:
-    """Counters of six and full adders until no column holds more than two bits, oldest bits first."""
-    columns, weight = {w: list(bits) for w, bits in columns.items()}, 0
-    while weight <= max(columns):
-        column = columns.setdefault(weight, [])
-        while len(column) > 2:
-            take = 6 if len(column) >= 6 else 3
-            counted, column[:] = column[:take], column[take:]
+@cache
+def plan(counts: tuple[int, ...]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    """The fewest LUTs that leave one bit in each of the columns of `counts` bits, and the sizes of their counters."""
+    if not counts:
+        return 0, ()
+    bits, *others = counts
+    best = None
+    for six, five, two in product(range(bits // 5 + 1), range(bits // 4 + 1), range(2)):
+        three, odd = divmod(max(0, bits - 1) - 5 * six - 4 * five - two, 2)
+        if three < 0 or odd:
+            continue
+        sizes = (6,) * six + (5,) * five + (3,) * three + (2,) * two
+        carries = [len(sizes), six + five, *[0] * len(others)]
+        luts, following = plan(tuple(count + extra for count, extra in zip(others, carries, strict=False)))
+        luts += sum(SIZES[size] for size in sizes)
+        if best is None or (luts, len(sizes)) < (best[0], len(best[1][0])):
+            best = luts, (sizes, *following)
+    return best
+
+
+def compress(m: Module, columns: Columns, top: int) -> Value:
+    """The integer that the columns represent, at most `top`: counters until each column holds one bit, oldest first."""
+    width = top.bit_length()
+    left = [list(columns.get(weight, ())) for weight in range(width)]
+    for weight, sizes in enumerate(plan(tuple(map(len, left)))[1]):
+        for size in sizes:
+            counted, left[weight][:] = left[weight][:size], left[weight][size:]
             for n, bit in enumerate(counter(m, counted)):
-                columns.setdefault(weight + n, []).append(bit)
-        weight += 1
-    return columns
-
-
-def rows(columns: Columns) -> list[Value]:
-    """Two integers whose sum the columns represent."""
-    return [Cat(columns[w][n] if n < len(columns.get(w, ())) else Const(0, 1) for w in range(max(columns) + 1))
-            for n in range(2)]
+                if weight + n < width:
+                    left[weight + n].append(bit)
+    return Cat(bits[0] if bits else Const(0, 1) for bits in left)
 
 
 class MatchCount(wiring.Component):
-    """Number of equal bits of two words, `LATENCY` cycles later; zero unless `enable` holds one cycle before that."""
+    """Number of equal bits of two words, `LATENCY` cycles later; zero unless `enable` holds one cycle before that.
 
-    def __init__(self, width: int):
-        self._width = width
-        super().__init__({"a": In(width), "b": In(width), "enable": In(1), "o": Out(range(width + 1))})
+    If `split` holds with `enable`, those of the upper half count 2^shift times.
+    """
+
+    def __init__(self, width: int, shift: int = 0):
+        self._width, self._shift = width, shift
+        most = max(width, (width // 2 << shift) + width - width // 2)
+        super().__init__({
+            "a": In(width), "b": In(width), "enable": In(1), "split": In(1), "o": Out(range(most + 1)),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        partial = self._chains if has_lut6(platform) else self._groups
-        m.d.sync += self.o.eq(Mux(self.enable, partial(m), 0))
+        counted = self._chains if has_lut6(platform) else self._groups
+        matched = list(zip(self.a, self.b, strict=True))
+        half = self._width - self._width // 2
+        lower, upper = counted(m, matched[:half], "lower"), counted(m, matched[half:], "upper")
+        m.d.sync += self.o.eq(Mux(self.enable, lower + Mux(self.split, upper << self._shift, upper), 0))
         return m
 
-    def _chains(self, m):
-        found = fused_chains(m, list(zip(self.a, self.b, strict=True)))
-        held = {w: [Signal(name=f"held{w}_{n}") for n in range(len(bits))] for w, bits in found.items()}
+    def _chains(self, m, pairs, name):
+        found = fused_chains(m, pairs)
+        held = {w: [Signal(name=f"{name}{w}_{n}") for n in range(len(bits))] for w, bits in found.items()}
         m.d.sync += [later.eq(bit) for w, bits in found.items() for later, bit in zip(held[w], bits, strict=True)]
-        first, second = rows(compress(m, held))
-        summands = Signal.like(first), Signal.like(second)
-        m.d.sync += [summands[0].eq(first), summands[1].eq(second)]
-        return summands[0] + summands[1]
+        total = Signal(range(len(pairs) + 1), name=name)
+        m.d.sync += total.eq(compress(m, held, len(pairs)))
+        return total
 
-    def _groups(self, m):
-        matches = ~(self.a ^ self.b)
-        counts = []
-        for start in range(0, self._width, GROUP):
-            bits = list(matches[start : start + GROUP])
-            counts.append(Signal(range(len(bits) + 1), name=f"count{start}"))
-            m.d.sync += counts[-1].eq(tree_sum(bits))
-        total = Signal(range(self._width + 1))
+    def _groups(self, m, pairs, name):
+        counts = [Const(0, 1)]
+        for start in range(0, len(pairs), GROUP):
+            matches = [a == b for a, b in pairs[start : start + GROUP]]
+            counts.append(Signal(range(len(matches) + 1), name=f"{name}{start}"))
+            m.d.sync += counts[-1].eq(tree_sum(matches))
+        total = Signal(range(len(pairs) + 1), name=name)
         m.d.sync += total.eq(tree_sum(counts))
         return total
 

@@ -84,6 +84,7 @@ class Sequencer(wiring.Component):
         here = Signal.like(counter)
         held = Signal()  # an image that no Await took yet
         packing = Signal.like(counter)  # its Pack
+        halves = Signal()  # `hw.arch.isa.halves` of the source
         present = Signal(len(SETUPS) + 2)  # set-up registers written in this frame: SETUPS, then both code halves
         groups = Signal(8)  # pixel groups on their way
         wait = Signal(range(timing.halt(config) + 1))
@@ -92,6 +93,7 @@ class Sequencer(wiring.Component):
         m.d.comb += self.address.eq(counter)
         m.d.sync += word.eq(self.word)
         m.d.sync += [flag.eq(legal(self.word, OPCODES[opcode], config)) for opcode, flag in decodes.items()]
+        m.d.sync += halves.eq((self.source.channel_words == 1) & (self.source.tail_bits <= config.word // 2))
         m.d.sync += groups.eq(groups + self.group - self.group_done)
         with m.If(status.busy):
             m.d.sync += status.cycles.eq(status.cycles + 1)
@@ -118,7 +120,7 @@ class Sequencer(wiring.Component):
                 m.next = "Decode"
             with m.State("Decode"):
                 m.d.sync += counter.eq(counter + 1)
-                self._decode(m, word, decodes, present, lambda: halt(Fault.ILLEGAL, here))
+                self._decode(m, word, decodes, present, halves, lambda: halt(Fault.ILLEGAL, here))
             with m.State("Prepare"):
                 m.d.comb += self.prepare.eq(1)
                 m.next = "Settle"
@@ -155,7 +157,7 @@ class Sequencer(wiring.Component):
         self._period(m)
         return m
 
-    def _decode(self, m, word, decodes, present, illegal):
+    def _decode(self, m, word, decodes, present, halves, illegal):
         """Store a set-up instruction, or start what the instruction asks for."""
         status, operands = self.status, word[OPCODE_WIDTH:]
         registers = {Source: self.source, Walk: self.walk, Target: self.target, Values: self.values, Conv: self.conv,
@@ -170,7 +172,8 @@ class Sequencer(wiring.Component):
                 with m.Case(opcode):
                     ready = 1
                     if cls is Conv:
-                        ready = to_run[Source] & to_run[Walk] & (~view.search | (view.levels <= MOST_STEPS)) & (
+                        ready = to_run[Source] & to_run[Walk] & (~view.split | halves) & (
+                            ~view.search | (view.levels <= MOST_STEPS)) & (
                             (view.levels == 0) | (written & (view.target_groups != 0)))
                     elif cls is Pack:
                         ready = to_run[Target]

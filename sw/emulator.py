@@ -196,13 +196,17 @@ class Machine:
         exact = np.dtype(np.float32 if taps * bits < 1 << 24 else np.float64)
         signs = planes.transpose(0, 2, 1, 3).astype(exact) * 2 - 1
         signs *= valid[:, None, :, None]
-        against = weights.reshape(len(weights), -1).astype(exact) * 2 - 1
-        dots = np.matmul(signs.reshape(pixels * count, -1), against.T).astype(np.int64)
+        against = weights.astype(exact) * 2 - 1
+        parts = 1 + conv.split  # plane groups in a word
+        dots = np.stack([
+            np.matmul(ours.reshape(pixels * count, -1), theirs.reshape(len(weights), -1).T).astype(np.int64)
+            for ours, theirs in zip(np.split(signs, parts, axis=3), np.split(against, parts, axis=2), strict=True)])
         used = source.tail_bits + (source.channel_words - 1) * config.word
-        dots = dots.reshape(pixels, conv.activation_passes, config.N, conv.row_groups, config.channel_lanes, -1)
-        dots += (valid.sum(axis=1) * (bits - used)).reshape(-1, 1, 1, 1, 1, 1)
+        dots = dots.reshape(parts, pixels, conv.activation_passes, config.N, conv.row_groups, config.channel_lanes, -1)
+        dots += (valid.sum(axis=1) * (bits // parts - used)).reshape(-1, 1, 1, 1, 1, 1)
+        dots = sum(part << n * config.N for n, part in enumerate(dots))
         if conv.fused:
-            shifts = config.N * np.arange(conv.activation_passes - 1, -1, -1)
+            shifts = config.N * parts * np.arange(conv.activation_passes - 1, -1, -1)
             dots = (dots << shifts.reshape(-1, 1, 1, 1, 1)).sum(axis=1, keepdims=True)
         coefficients = [self._coefficients(conv, group, dots.shape[1]) for group in range(conv.row_groups)]
         sums = np.einsum("pjngcm,gcmjn->gpc", dots, np.array(coefficients))
@@ -228,6 +232,8 @@ class Machine:
         walk: Walk = self._register(Walk)
         source: Source = self._register(Source)
         values: Values = self._register(Values)
+        if conv.split and not isa.halves(config, source):
+            raise Stop(Fault.ILLEGAL)
         if conv.levels:
             for needed in (Target, (Code, 0), (Code, 1)):
                 self._register(needed)

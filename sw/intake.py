@@ -8,7 +8,7 @@ import numpy as np
 
 from hw.arch.config import IMAGE_PLANES, Config
 from hw.arch.isa import Fault, Pack, Target
-from hw.arch.timing import pack_groups
+from hw.arch.timing import pack_words, plane_groups
 
 Store = Callable[[Target, int, int, int, np.ndarray], None]
 
@@ -60,7 +60,8 @@ class Intake:
         if self._image is None:
             self._image, self._missing = (pack, target, address), pack.rows * pack.columns * pack.channels
             row_bytes, window = pack.columns * pack.channels, pack.window_rows * pack.window_columns * pack.channels
-            if window > self._config.word or row_bytes * max(1, pack.window_rows - 1) >= self._config.image_depth:
+            room, lines = self._config.word >> pack.split, self._config.image_depth
+            if window > room or row_bytes * max(1, pack.window_rows - 1) >= lines:
                 self._fail()
             self._advance()
 
@@ -89,12 +90,15 @@ class Intake:
 
     def _pack(self, pack: Pack, target: Target, image: np.ndarray) -> None:
         """Store the bit planes of all windows."""
-        n, groups = self._config.N, pack_groups(self._config)
+        config = self._config
+        count, words, room = plane_groups(config) * config.N, pack_words(config, pack), config.word >> pack.split
         windows = np.lib.stride_tricks.sliding_window_view(image, (pack.window_rows, pack.window_columns), axis=(0, 1))
         windows = windows[:: pack.row_stride, :: pack.column_stride].transpose(0, 1, 4, 2, 3)  # y, x, kx, c, ky
         flat = windows.reshape(windows.shape[0] * windows.shape[1], -1)
-        planes = np.zeros((len(flat), groups * n, self._config.word), np.uint8)
+        planes = np.zeros((len(flat), count, room), np.uint8)
         shifts = np.arange(IMAGE_PLANES - 1, -1, -1)
-        planes[:, groups * n - IMAGE_PLANES :, -flat.shape[1] :] = flat[:, None, :] >> shifts[:, None] & 1
-        for group in range(groups):
-            self._store(target, group, 0, 0, planes[:, group * n : (group + 1) * n])
+        planes[:, count - IMAGE_PLANES :, -flat.shape[1] :] = flat[:, None, :] >> shifts[:, None] & 1
+        groups = planes.reshape(len(flat), words, -1, config.N, room)[:, :, ::-1]  # the less significant half is lower
+        groups = groups.transpose(0, 1, 3, 2, 4).reshape(len(flat), words, config.N, config.word)
+        for group in range(words):
+            self._store(target, group, 0, 0, groups[:, group])

@@ -147,6 +147,11 @@ class Config:
         return self.word // self.channel_lanes
 
     @property
+    def splits(self) -> bool:
+        """Whether the image's plane groups make pairs, so that a word may hold two of them (`isa.Pack.split`)."""
+        return -(-IMAGE_PLANES // self.N) % 2 == 0
+
+    @property
     def macs_per_cycle(self) -> int:
         """Binary multiply-accumulates per cycle at peak."""
         return self.row_lanes * self.column_lanes * self.word

@@ -154,6 +154,9 @@ class Conv(Packed):
     each next group, so planes must have binary weights, most significant first.
     Weights are read in the order (row group, i, tap, channel word) from `weights` on, where `Walk.repeat` taps are one.
     A pass reads `chain` coefficients from coefficients + row group*coefficient_stride + pass*chain.
+    In a `split` layer a word holds two plane groups, the more significant one in its upper half, which counts 2^N
+    times. `Source.tail_bits` of each half are in use, and a pixel has one word per activation pass; else the layer is
+    ILLEGAL. `fused` then multiplies by 4^N, so that planes follow each other as without `split`.
     `levels` > 0: level = #{t : O >= T[t]}, thresholds ascending, (row group, channel of the chain, t) from
     `thresholds` on; planes out are code[level]. `levels` = 0: O goes to the result memory, in the order
     (row group, pixel, channel lane), all lanes of a row group included; but with `Values.keep` only values are made.
@@ -175,6 +178,7 @@ class Conv(Packed):
     target_groups: int = bits(4, "plane groups written, ceil(planes out / N)", high=8)
     row_groups: int = bits(12, "groups of channel lanes", low=1)
     last_channels: int = bits(9, "channel lanes in use in the last row group", low=1)
+    split: int = bits(1, "words hold two plane groups each")
 
     def emits(self, values: Values) -> bool:
         """Integers go to the result memory."""
@@ -200,6 +204,9 @@ class Pack(Packed):
     window_columns*channels*window_rows bits: of these, bit (kx*channels + c)*window_rows + ky is pixel
     (y*row_stride + ky, x*column_stride + kx), channel c. The other bits are zero. Planes are most significant first,
     padded at the front with zero planes to a multiple of N. The image arrives already padded.
+
+    With `split` a word holds two planes N apart, each as above in one half, the more significant one in the upper half.
+    This is legal where plane groups make pairs (`Config.splits`).
     """
 
     rows: int = bits(12, "image rows", low=1)
@@ -209,6 +216,7 @@ class Pack(Packed):
     window_columns: int = bits(4, "window columns", low=1)
     row_stride: int = bits(4, "rows between windows", low=1)
     column_stride: int = bits(4, "columns between windows", low=1)
+    split: int = bits(1, "words hold two planes each")
 
 
 @dataclass(frozen=True)
@@ -255,11 +263,16 @@ def encode(instruction: Packed) -> int:
     return OPCODE_OF[type(instruction)] | instruction.pack() << OPCODE_WIDTH
 
 
+def halves(config: Config, source: Source) -> bool:
+    """Whether a `split` layer may read it: one channel word per plane group, in use not beyond its halves."""
+    return source.channel_words == 1 and source.tail_bits <= config.word // 2
+
+
 def ceilings(config: Config) -> dict[tuple[type[Packed], str], int]:
     """Highest legal values of the fields whose range depends on the configuration."""
-    values = int(config.value_depth > 0)
+    values, split = int(config.value_depth > 0), int(config.splits)
     return {(Source, "tail_bits"): config.word, (Target, "pitch_banks"): config.pixel_lanes - 1,
-            (Values, "add"): values, (Values, "keep"): values}
+            (Values, "add"): values, (Values, "keep"): values, (Conv, "split"): split, (Pack, "split"): split}
 
 
 def decode(word: int, config: Config | None = None) -> Packed:

@@ -96,18 +96,23 @@ def conv_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values: 
     return FETCH + prepare + issue + drain + finish
 
 
-def pack_groups(config: Config) -> int:
-    """Words per packed window and plane lane: the planes of the image, padded to a multiple of N."""
+def plane_groups(config: Config) -> int:
+    """Plane groups of the image: its planes, padded to a multiple of N."""
     return -(-IMAGE_PLANES // config.N)
+
+
+def pack_words(config: Config, pack: Pack) -> int:
+    """Words per packed window and plane lane."""
+    return plane_groups(config) >> pack.split
 
 
 def pack_cycles(config: Config, pack: Pack) -> int:
     """Cycles that the intake is busy with `pack`, when no byte is late and no other block writes activations.
 
-    Every byte of a window's column is read in a cycle, for every row of the window; windows complete `pack_groups`
+    Every byte of a window's column is read in a cycle, for every row of the window; windows complete `pack_words`
     cycles apart or more.
     """
-    groups, column = pack_groups(config), pack.channels * pack.window_rows
+    groups, column = pack_words(config, pack), pack.channels * pack.window_rows
     used_rows = max(0, (pack.rows - pack.window_rows) // pack.row_stride + 1)
     windows = max(0, (pack.columns - pack.window_columns) // pack.column_stride + 1)
     prepare = 1 + pack.channels + pack.window_columns * column

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config, preset
 from hw.build.lut6 import luts
-from hw.dot import Dot
+from hw.dot import Dot, Keep
 from sim.figures import NOTHING, Figure
 from sim.synthesis import netlist
 
@@ -22,7 +22,7 @@ class Undrained(wiring.Component):
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
-            "weight": In(config.word), "activation": In(config.word), "enable": In(1), "clear": In(1), "shift": In(1),
+            "weight": In(config.word), "activation": In(config.word), "enable": In(1), "split": In(1), "keep": In(Keep),
             "value": Out(config.accumulator_bits),
         })
 
@@ -30,7 +30,7 @@ class Undrained(wiring.Component):
         m = Module()
         m.submodules.dot = dot = Dot(self._config)
         m.d.comb += [getattr(dot, name).eq(getattr(self, name))
-                     for name in ("weight", "activation", "enable", "clear", "shift")]
+                     for name in ("weight", "activation", "enable", "split", "keep")]
         m.d.comb += [dot.load.eq(1), self.value.eq(dot.value)]
         return m
 

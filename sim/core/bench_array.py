@@ -21,6 +21,7 @@ class Group:
 
     def __init__(self, config: Config, rng, positions: int, passes: int, fused: int):
         self.config, self.passes = config, []
+        self.split = rng.randrange(1 + config.splits)
         sums = None
         for position in range(positions):
             total = [[0] * config.channel_lanes for _ in range(config.pixel_lanes)]
@@ -37,18 +38,21 @@ class Group:
 
     def _pass(self, rng, place, fused, voids, total):
         """Random words of one pass, one of which says that lanes are void; adds its contribution to `total`."""
-        config = self.config
-        words = []
+        config, words = self.config, []
+        room = config.word >> self.split  # of a plane group in a word
+
+        def halves(bits, unused=0):
+            return packed([rng.getrandbits(bits) | unused for _ in range(1 + self.split)], room)
+
         for part in range(fused):
             for n in range(rng.randint(1, 4)):
-                count = rng.randint(1, config.word)
+                count = rng.randint(1, room)
                 words.append({
-                    "clear": part == 0 and n == 0, "shift": part > 0 and n == 0, "count": count, "part": part,
+                    "clear": part == 0 and n == 0, "shift": part > 0 and n == 0, "split": self.split,
+                    "count": count * (1 + (self.split << config.N)),
                     # Bits not in use: ones against zeros.
-                    "weights": [rng.getrandbits(config.word) | (1 << config.word) - (1 << count)
-                                for _ in range(config.row_lanes)],
-                    "activations": [[rng.getrandbits(count) for _ in range(config.N)]
-                                    for _ in range(config.pixel_lanes)],
+                    "weights": [halves(room, (1 << room) - (1 << count)) for _ in range(config.row_lanes)],
+                    "activations": [[halves(count) for _ in range(config.N)] for _ in range(config.pixel_lanes)],
                     "enables": [rng.random() < 0.8 for _ in range(config.pixel_lanes)],
                     "voids": [False] * config.pixel_lanes,
                 })
@@ -62,10 +66,12 @@ class Group:
                 for j in range(config.N):
                     dot = 0
                     for word in words:
-                        dot <<= config.N if word["shift"] else 0
+                        dot <<= config.N * (1 + self.split) if word["shift"] else 0
                         if word["enables"][k]:
-                            mismatches = (word["weights"][row] ^ word["activations"][k][j]).bit_count()
-                            dot += 2 * (config.word - mismatches) - word["count"]
+                            matches = ~(word["weights"][row] ^ word["activations"][k][j])
+                            upper, lower = (matches >> start & (1 << room) - 1 for start in (config.word - room, 0))
+                            found = lower.bit_count() + (upper.bit_count() << config.N if self.split else 0)
+                            dot += 2 * found - word["count"]
                     total[k][row // config.M] += dot * coefficients[slot][chain][j]
         return {"words": words, "place": place, "coefficients": coefficients}
 
@@ -80,7 +86,7 @@ def schedule(config: Config, groups):
             cycle = max(cycle, last + config.chain - len(item["words"]) + 1)
             last = cycle + len(item["words"]) - 1
             for word in item["words"]:
-                step = {name: int(word[name]) for name in ("clear", "shift", "count")}
+                step = {name: int(word[name]) for name in ("clear", "shift", "count", "split")}
                 step["last"] = int(word is item["words"][-1])
                 at = ports.setdefault(cycle, {})
                 at["step"] = pack(step_layout(config), **step)

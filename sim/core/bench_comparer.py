@@ -12,7 +12,7 @@ from sim.core.surroundings import Rom, Watch, configuration, flat
 from sim.helpers import cycles, generator, start, unpack
 
 CONV = {"weights": 0, "weight_passes": 1, "activation_passes": 1, "fused": 0, "coefficients": 0,
-        "coefficient_stride": 0, "search": 0, "target_groups": 1, "row_groups": 1, "last_channels": 1}
+        "coefficient_stride": 0, "search": 0, "target_groups": 1, "row_groups": 1, "last_channels": 1, "split": 0}
 VALUED = Values(base=3, add=1, keep=1, shift=0, rectify=0)
 IDLE = {"conv": 0, "values": 0, "begin": 0, "finished": 0, "row_end": 0}
 

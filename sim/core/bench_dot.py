@@ -1,34 +1,38 @@
-"""`Dot` against plain integers: random words, gaps, clears, shifts and drains."""
+"""`Dot` against plain integers: random words, gaps, whole and split, everything an accumulator may keep, drains."""
 
 import cocotb
 
 from hw import popcount
 from hw.arch import timing
 from hw.arch.config import Config
+from hw.dot import Keep
 from sim.helpers import cycles, generator, settings, start
 
-INPUTS = ("weight", "activation", "enable", "clear", "shift", "load", "below")
+INPUTS = ("weight", "activation", "enable", "split", "keep", "load", "below")
 
 
 @cocotb.test()
 async def random_words(dut):
     """Every accumulator value, seen through `load` in the declared cycle."""
     config, rng = Config.from_json(str(settings()["config"])), generator()
-    mask = (1 << config.accumulator_bits) - 1
+    mask, half = (1 << config.accumulator_bits) - 1, config.word // 2
     await start(dut, **dict.fromkeys(INPUTS, 0))
     accumulator, values = 0, []
-    commands = [(0, 0, 0)] * popcount.LATENCY  # (enable, clear, shift) of the operands before
+    commands = [(0, 0, Keep.NONE)] * popcount.LATENCY  # (enable, split, keep) of the operands before
     for step in range(int(settings()["steps"])):
-        clear, shift, enable = int(step == 0 or rng.random() < 0.1), int(rng.random() < 0.2), int(rng.random() < 0.8)
+        keep = rng.choice([Keep.NONE, Keep.SHIFTED, Keep.TWICE, *[Keep.ALL] * 5]) if step else Keep.NONE
+        enable, split = int(rng.random() < 0.8), rng.randrange(1 + config.splits)
         weight, activation = (rng.choice((0, (1 << config.word) - 1, rng.getrandbits(config.word))) for _ in range(2))
         dut.weight.value, dut.activation.value, dut.load.value = weight, activation, 1
-        dut.enable.value = commands[1 - popcount.LATENCY][0]
-        dut.clear.value, dut.shift.value = commands[-popcount.LATENCY][1:]
-        commands.append((enable, clear, shift))
+        dut.enable.value, dut.split.value, _ = commands[1 - popcount.LATENCY]
+        dut.keep.value = commands[-popcount.LATENCY][2].value
+        commands.append((enable, split, keep))
         await cycles(dut, 1)
-        count = (~(weight ^ activation) & (1 << config.word) - 1).bit_count() if enable else 0
-        kept = 0 if clear else accumulator << config.N if shift else accumulator
-        accumulator = kept + count & mask
+        matches = ~(weight ^ activation) & (1 << config.word) - 1
+        upper, lower = (matches >> half).bit_count(), (matches & (1 << half) - 1).bit_count()
+        count = (lower + (upper << config.N if split else upper)) if enable else 0
+        groups = {Keep.ALL: 0, Keep.SHIFTED: 1, Keep.TWICE: 2}
+        accumulator = (accumulator << groups[keep] * config.N if keep in groups else 0) + count & mask
         values.append(accumulator)
         if step >= timing.DRAIN - 1:
             assert int(dut.value.value) == values[step - timing.DRAIN + 1], f"step {step}"

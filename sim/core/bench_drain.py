@@ -10,7 +10,7 @@ from sim.core.surroundings import Rom, Watch, configuration, flat
 from sim.helpers import cycles, generator, pack, start, unpack
 
 CONV = {"weights": 0, "weight_passes": 1, "activation_passes": 1, "fused": 0, "thresholds": 0, "levels": 0, "search": 0,
-        "target_groups": 0, "row_groups": 1, "last_channels": 1}
+        "target_groups": 0, "row_groups": 1, "last_channels": 1, "split": 0}
 
 
 @cocotb.test()

@@ -78,6 +78,7 @@ async def random_layers(dut):
                 word = {"swap": int(n == 0), "clear": rng.randint(0, 1), "shift": rng.randint(0, 1),
                         "last": rng.randint(0, 1), "tap": rng.randrange(8), "inner": rng.randint(0, 5),
                         "weight": rng.randrange(config.weight_depth), "count": rng.randint(0, config.word),
+                        "split": rng.randint(0, 1),
                         "place": pack(pass_layout(), row_end=int(group == groups - 1), final_pass=rng.randint(0, 1))}
                 dut.issue.value = pack(issue_layout(config), valid=1, **word)
                 words[cycle] = (group, word)
@@ -89,7 +90,7 @@ async def random_layers(dut):
             _, _, weights, step, *_ = watch.seen[cycle + timing.FEED]
             assert split(weights, config.word, config.row_lanes) == [bank[word["weight"]] for bank in bench.weights]
             assert unpack(step_layout(config), step) == {
-                name: word[name] for name in ("clear", "shift", "last", "count", "place")}
+                name: word[name] for name in ("clear", "shift", "last", "count", "split", "place")}
             for k in range(config.pixel_lanes):
                 bits, counts, inside, _ = bench.operand(source, walk, group * config.pixel_lanes + k, word)
                 *_, voids, _ = watch.seen[cycle + timing.FEED + (k + 1) * config.N - 1]

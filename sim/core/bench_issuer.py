@@ -11,7 +11,9 @@ from sim.helpers import cycles, generator, start, unpack
 
 def some_layer(rng, config):
     """A random layer of at most a few hundred words."""
-    source = Source(base=0, pixel_words=1, channel_words=rng.randint(1, 3), tail_bits=rng.randint(1, config.word),
+    split = rng.randrange(1 + config.splits)
+    channel_words, room = (1, config.word // 2) if split else (rng.randint(1, 3), config.word)
+    source = Source(base=0, pixel_words=1, channel_words=channel_words, tail_bits=rng.randint(1, room),
                     rows=9, columns=9, stride=1, padding=0)
     walk = Walk(pixels=rng.randint(1, 3 * config.pixel_lanes), columns=9, row_skip=0, tap_base=rng.randint(0, 20),
                 taps=rng.randint(1, 4), positions=rng.randint(1, 3),
@@ -19,13 +21,14 @@ def some_layer(rng, config):
     conv = Conv(
         weights=rng.randint(0, 99), weight_passes=rng.randint(1, 3), activation_passes=rng.randint(1, 3),
         fused=rng.randint(0, 1), coefficients=0, coefficient_stride=0, thresholds=0, levels=rng.choice((0, 1, 3, 15)),
-        search=0, target_groups=rng.randint(1, 3), row_groups=rng.randint(1, 2), last_channels=1)
+        search=0, target_groups=rng.randint(1, 3), row_groups=rng.randint(1, 2), last_channels=1, split=split)
     return conv, walk, source
 
 
 def words(config, conv, walk, source):
     """What is issued, in order: the loops, outermost first."""
     lanes, size = config.pixel_lanes, walk.taps * source.channel_words
+    tail = source.tail_bits * (1 + (conv.split << config.N))  # bits of an upper half count 2^N times
     shared = -(-walk.taps // walk.repeat) * source.channel_words  # words of weights
     for row in range(conv.row_groups):
         for pixel in range(0, walk.pixels, lanes):
@@ -45,7 +48,8 @@ def words(config, conv, walk, source):
                                 "inner": j * source.channel_words + inner,
                                 "weight": (conv.weights + (row * conv.weight_passes + i) * shared
                                            + tap // walk.repeat * source.channel_words + inner),
-                                "count": source.tail_bits if inner == source.channel_words - 1 else config.word,
+                                "count": tail if inner == source.channel_words - 1 else config.word,
+                                "split": conv.split,
                                 "swap": int(first and i == 0 and j == 0 and position == 0),
                                 "clear": int(first and (j == 0 or not conv.fused)),
                                 "shift": int(first and j != 0 and conv.fused),

@@ -3,7 +3,7 @@
 import cocotb
 from cocotb.triggers import Timer
 
-from hw.arch import timing
+from hw.arch import isa, timing
 from hw.arch.config import INSTRUCTION_BITS, Config
 from hw.arch.isa import MOST_STEPS, Await, Code, Conv, End, Fault, Pack, Source, Target, Walk, decode, encode
 from hw.arch.packed import FieldError, fields_of
@@ -15,9 +15,11 @@ SLACK = 20
 
 
 def random_instruction(rng, cls, config):
-    """An instruction whose fields are anywhere in their ranges."""
+    """An instruction whose fields are anywhere in their ranges; many sources have one channel word."""
     while True:
         values = {name: rng.randint(spec["low"], spec["high"]) for name, spec in fields_of(cls)}
+        if cls is Source and rng.random() < 0.7:
+            values["channel_words"] = 1
         try:
             return encode(cls(**values)), decode(encode(cls(**values)), config)
         except FieldError:
@@ -32,7 +34,7 @@ def random_program(rng, config):
     words = [random_instruction(rng, cls, config)[0] for cls in kinds]
     if rng.random() < 0.4:
         words[rng.randrange(len(words))] = rng.getrandbits(INSTRUCTION_BITS)
-    present, halves = set(), set()
+    present, halves, source = set(), set(), None
     for address, word in enumerate(words):
         try:
             instruction = decode(word, config)
@@ -40,6 +42,10 @@ def random_program(rng, config):
             return words, (Fault.ILLEGAL, address)
         cls = type(instruction)
         needs = {Pack: {Target}, Conv: {Source, Walk}}.get(cls, set())
+        if cls is Source:
+            source = instruction
+        if cls is Conv and instruction.split and (source is None or not isa.halves(config, source)):
+            return words, (Fault.ILLEGAL, address)
         if cls is Conv and instruction.search and instruction.levels > MOST_STEPS:
             return words, (Fault.ILLEGAL, address)
         if cls is Conv and instruction.levels:

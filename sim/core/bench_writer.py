@@ -13,7 +13,7 @@ from sim.helpers import cycles, generator, start, unpack
 IDLE = dict.fromkeys((
     "conv", "values", "walk", "code", "begin", "restart", "done", "levels", "head", "channel_words", "address"), 0)
 CONV = {"weights": 0, "weight_passes": 1, "activation_passes": 1, "fused": 0, "coefficients": 0,
-        "coefficient_stride": 0, "thresholds": 0}
+        "coefficient_stride": 0, "thresholds": 0, "split": 0}
 CODE_PLANES = 8
 
 

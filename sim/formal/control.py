@@ -202,9 +202,11 @@ def sequencer(m: Module, dut: Opened) -> None:
             m.d.comb += Assert(finished == (was["Decode"] & states["Idle"]))
     with m.If(s.start & states["Idle"]):
         m.d.sync += [flag.eq(0) for flag in present.values()]
+    halves = (s.source.channel_words == 1) & (s.source.tail_bits <= CONFIG.word // 2)
     m.d.comb += [
         Assert(~s.prepare | (present[Source] & present[Walk] & ((s.conv.levels == 0) | present[Target]))),
         Assert(~s.prepare | ~s.conv.search | (s.conv.levels <= MOST_STEPS)),
+        Assert(~s.prepare | ~s.conv.split | halves), Cover(s.prepare & s.conv.split),
         Assert(~s.begin | (states["Lanes"] & s.lanes_ready)), Assert(s.prepare == states["Prepare"]),
         Assert(states["Idle"] | (dut["present"][: len(present)] == Cat(present.values()))),
         Assert(~s.pack_begin | present[Target]), Cover(s.prepare & (s.conv.levels != 0)),

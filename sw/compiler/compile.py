@@ -97,12 +97,12 @@ class _Emitter:
             self.values = values
         conv = Conv(
             weights=self.place(Space.WEIGHTS, name, weight_words(task.placed_weights(config), config)),
-            weight_passes=-(-m // config.M), activation_passes=-(-task.planes // config.N), fused=int(task.fused),
+            weight_passes=-(-m // config.M), activation_passes=task.activation_passes(config), fused=int(task.fused),
             coefficients=self.place(Space.COEFFICIENTS, name, coefficient_image),
             coefficient_stride=0 if shared else coefficient_image.shape[1] // row_groups,
             thresholds=thresholds, levels=levels, search=int(task.node.search),
             target_groups=0 if out is None else out.groups,
-            row_groups=row_groups, last_channels=co - (row_groups - 1) * config.channel_lanes,
+            row_groups=row_groups, last_channels=co - (row_groups - 1) * config.channel_lanes, split=int(task.split),
         )
         self.instructions += [*setup, conv]
         if conv.emits(values):
@@ -170,7 +170,9 @@ def _layouts(tasks: list[Task], intake: Intake, config: Config, ahead: bool) -> 
 
     `ahead`: the image shares its words with no other tensor.
     """
-    tensors = {IMAGE: (intake.rows, intake.columns, intake.channels, tasks[0].planes)}
+    image = next(task for task in tasks if task.source == IMAGE)
+    words = image.activation_passes(config)
+    tensors = {IMAGE: (intake.rows, intake.columns, intake.channels, words * config.N)}
     births, deaths = {IMAGE: 0}, {IMAGE: 0}
     for step, task in enumerate(tasks, 1):
         name = task.node.name

@@ -10,6 +10,7 @@ import numpy as np
 from hw.arch.config import IMAGE_PLANES, VALUE_BITS, Config
 from hw.arch.isa import Pack, Padding, Walk
 from hw.arch.packed import FieldError, fields_of
+from hw.arch.timing import plane_groups
 from sw.compiler.program import CompileError
 from sw.graph import IMAGE, Graph, Shape
 from sw.graph import Conv as ConvNode
@@ -39,6 +40,7 @@ class Task:
     repeat: int
     rows: int  # source rows
     columns: int
+    split: bool  # words hold two plane groups
     out_rows: int
     out_columns: int
     macs: int
@@ -53,11 +55,17 @@ class Task:
         return self.coefficients.shape[2]
 
     def placed_weights(self, config: Config) -> np.ndarray:
-        """The weights where their bits of the source lie in words: the packer uses the upper bits."""
+        """The weights where their bits of the source lie in words: the packer uses the upper bits, of both halves."""
         if self.source != IMAGE:
             return self.weights
         m, co, taps, ci = self.weights.shape
-        return np.concatenate([np.ones((m, co, taps, config.word - ci), np.uint8), self.weights], axis=3)
+        room = config.word >> self.split
+        placed = np.concatenate([np.ones((m, co, taps, room - ci), np.uint8), self.weights], axis=3)
+        return np.tile(placed, 1 + self.split)
+
+    def activation_passes(self, config: Config) -> int:
+        """Words per tap and channel word, one after the other."""
+        return -(-self.planes // config.N) >> self.split
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ class Intake:
 
 
 def image_intake(graph: Graph, config: Config) -> Intake:
-    """How the layer that reads the image has it packed: in the largest windows that tile its kernel and fit a word.
+    """How the layer that reads the image has it packed: in the largest windows that tile its kernel and fit a word, or
+    half a word where two planes side by side make its passes shorter.
 
     Whole kernels lie as far apart as the layer's stride; smaller windows begin at every pixel, one per tap.
     """
@@ -90,21 +99,32 @@ def image_intake(graph: Graph, config: Config) -> Intake:
         raise CompileError(
             f"layer {node.name} needs {columns * ci + 1} bytes of image line buffer, "
             f"{columns * ci + 1 - config.image_depth} more than the {config.image_depth} of the configuration")
-    high, wide = _window(node, columns, config)
+    (high, wide), split = _window(node, columns, config)
     stride = node.stride if (high, wide) == node.kernel else 1
-    pack = checked(node.name, lambda: Pack(rows, columns, ci, high, wide, stride, stride))
+    pack = checked(node.name, lambda: Pack(rows, columns, ci, high, wide, stride, stride, split))
     return Intake(
         pack=pack, channels=high * wide * ci, margin=node.padding,
         rows=(rows - high) // stride + 1, columns=(columns - wide) // stride + 1)
 
 
-def _window(node: ConvNode, columns: int, config: Config) -> tuple[int, int]:
-    """Rows and columns of the largest window that tiles the kernel and fits a word and the line buffer."""
-    ci = node.source_channels
-    sizes = [(high, wide) for high in _divisors(node.kernel[0]) for wide in _divisors(node.kernel[1])
-             if node.average == 1 and max(high, wide) <= MAX_WINDOW and high * wide * ci <= config.word
-             and (high - 1) * columns * ci < config.image_depth]
-    return max(sizes, key=lambda size: (size[0] * size[1], size), default=(1, 1))
+def _window(node: ConvNode, columns: int, config: Config) -> tuple[tuple[int, int], int]:
+    """Rows and columns of the window that packs the image, and whether a word holds two planes of it.
+
+    It tiles the kernel, fits the room for a plane and the line buffer, and makes passes short, then of few words.
+    """
+    ci, groups = node.source_channels, plane_groups(config)
+
+    def cost(choice: tuple[tuple[int, int], int]) -> tuple[int, ...]:
+        (high, wide), split = choice
+        taps = node.kernel[0] * node.kernel[1] * node.average**2 // (high * wide)
+        words = taps * (groups >> split)
+        return max(words, config.chain), words, taps, -high, split
+
+    return min((
+        ((high, wide), split) for split in range(1 + config.splits) if ci <= config.word >> split
+        for high in _divisors(node.kernel[0]) for wide in _divisors(node.kernel[1])
+        if high == wide == 1 or node.average == 1 and max(high, wide) <= MAX_WINDOW
+        and high * wide * ci <= config.word >> split and (high - 1) * columns * ci < config.image_depth), key=cost)
 
 
 def _divisors(number: int) -> list[int]:
@@ -170,7 +190,7 @@ def lower(
         fused=binary and not longest >> config.accumulator_bits, taps=taps, anchors=_anchors(node), repeat=unit * unit,
         # One pixel has no neighbours to keep a distance to.
         stride=1 if out.rows == out.columns == 1 else node.stride * node.pool_stride * unit,
-        rows=rows, columns=columns, out_rows=out.rows, out_columns=out.columns,
+        rows=rows, columns=columns, split=False, out_rows=out.rows, out_columns=out.columns,
         macs=out.rows * out.columns * node.pool**2 * m * co * n * ci * kh * kw * unit**2, kernel=_kernel(node),
     )
 
@@ -197,7 +217,8 @@ def lower_image(node: ConvNode, intake: Intake, config: Config) -> Task:
     sums = (2 * node.weights.astype(np.int64).sum(axis=(2, 3, 4)) - ci * kh * kw) * task.repeat  # [m, co]
     shift = -extra * (last[:, :, 0] * sums.T).sum(axis=1)
     return replace(
-        task, fused=True, kernel=_kernel(node), coefficients=last << np.arange(planes - 1, -1, -1),
+        task, fused=True, split=bool(pack.split), kernel=_kernel(node),
+        coefficients=last << np.arange(planes - 1, -1, -1),
         thresholds=task.thresholds if task.thresholds is None or node.residual else _moved(task, shift),
         bias=None if task.bias is None else task.bias - shift,
     )

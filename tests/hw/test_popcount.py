@@ -32,21 +32,27 @@ def form(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 9, 16, 24, 64])
-def test_match_count(width):
-    rng, dut, ones = random.Random(width), popcount.MatchCount(width), (1 << width) - 1
+@pytest.mark.parametrize(("width", "shift"), [
+    (1, 0), (2, 0), (3, 0), (7, 0), (8, 7), (9, 0), (16, 2), (24, 1), (64, 0), (64, 1), (128, 4)])
+def test_match_count(width, shift):
+    rng, dut, ones = random.Random(width), popcount.MatchCount(width, shift), (1 << width) - 1
+    lower = ones >> width // 2
 
     async def bench(ctx):
-        expected, enables = [], []
+        expected, commands = [], []
         for step in range(STEPS):
             a = rng.choice((0, ones, rng.getrandbits(width)))
             b = rng.choice((a, ~a & ones, a ^ 1 << rng.randrange(width), rng.getrandbits(width)))
-            enable = rng.random() < 0.8
+            enable, split = rng.random() < 0.8, rng.randint(0, 1)
             ctx.set(dut.a, a)
             ctx.set(dut.b, b)
-            enables.append(enable)
-            expected.append((~(a ^ b) & ones).bit_count() if enable else 0)
-            ctx.set(dut.enable, enables[-popcount.LATENCY] if step >= popcount.LATENCY - 1 else 0)
+            commands.append((enable, split))
+            matches = ~(a ^ b) & ones
+            upper = (matches & ~lower).bit_count() << (shift if split else 0)
+            expected.append((matches & lower).bit_count() + upper if enable else 0)
+            due = commands[-popcount.LATENCY] if step >= popcount.LATENCY - 1 else (0, 0)
+            ctx.set(dut.enable, due[0])
+            ctx.set(dut.split, due[1])
             await ctx.tick()
             if step >= popcount.LATENCY - 1:
                 assert ctx.get(dut.o) == expected[-popcount.LATENCY], step

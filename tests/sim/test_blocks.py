@@ -46,7 +46,8 @@ def test_walk(config, walk):
     run(walk(config), f"sim.core.bench_{kind}", settings={"config": config.to_json()})
 
 
-def test_sequencer():
-    config = CONFIGS["tiny"].replace(program_depth=12)
+@pytest.mark.parametrize("name", ["tiny", "odd"])
+def test_sequencer(name):
+    config = CONFIGS[name].replace(program_depth=12)
     settings = {"config": config.to_json(), "programs": 120}
     assert run(Sequencer(config), "sim.core.bench_sequencer", settings=settings) == 2

@@ -27,6 +27,11 @@ def test_block(name, config):
     assert run(block(config), f"sim.core.bench_{name}", settings={"config": config.to_json()}) == count
 
 
+def test_intake_of_two_plane_groups():
+    config = CONFIGS["tiny"].replace(N=4, column_lanes=8)
+    assert run(Intake(config), "sim.core.bench_intake", settings={"config": config.to_json()}) == 3
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_combine(config):
     block = Combine(config, config.N - 1)

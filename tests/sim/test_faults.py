@@ -98,6 +98,14 @@ CASES = {
         Walk(pixels=300, columns=300, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1), *GOOD[LAST:],
     ], None, ADDRESS, LAST + 2),
     "window": (changed(Pack, window_rows=5, window_columns=5), None, ADDRESS, at(Pack)),
+    "window in half a word": (changed(Pack, split=1), None, ADDRESS, at(Pack)),
+    "channels in half a word": (changed(Conv, 0, split=1), None, ILLEGAL, FIRST),
+    "channel words in half a word": ([
+        *GOOD[:FIRST], dataclasses.replace(GOOD[at(Source)], channel_words=2, tail_bits=1),
+        dataclasses.replace(GOOD[FIRST], split=1)], None, ILLEGAL, FIRST + 1),
+    "channels that fit half a word": ([
+        *GOOD[:FIRST], dataclasses.replace(GOOD[at(Source)], tail_bits=CONFIG.word // 2),
+        dataclasses.replace(GOOD[FIRST], split=1), End()], None, NONE, 0),
     "line buffer": (changed(Pack, rows=1, columns=700, window_rows=4), None, ADDRESS, at(Pack)),
     "not awaited": ([*without(Await)[: at(Await)], End()], None, NONE, 0),
     "image that cannot be stored, not awaited": (
