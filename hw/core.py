@@ -3,12 +3,13 @@
 from types import SimpleNamespace
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch import timing
 from hw.arch.config import Config, Space
+from hw.arch.isa import LOADABLE
 from hw.array import Array
 from hw.drain import Drain
 from hw.feeder import Feeder
@@ -110,7 +111,8 @@ class Core(wiring.Component):
             writer.done.eq(delayed(m, u.comparer.compare.done, timing.LEVEL - 1, "done")),
             sequencer.group_done.eq(writer.group_done),
             u.intake.pack.eq(sequencer.pack), u.intake.target.eq(sequencer.target),
-            u.intake.begin.eq(sequencer.pack_begin),
+            u.intake.pack_begin.eq(sequencer.pack_begin),
+            u.intake.load.eq(sequencer.load), u.intake.load_begin.eq(sequencer.load_begin),
             sequencer.intake_busy.eq(u.intake.busy), sequencer.intake_fault.eq(u.intake.fault),
             u.target.target.eq(sequencer.target), u.target.begin.eq(writer.walk_begin),
             u.target.step.eq(writer.walk_step),
@@ -172,12 +174,18 @@ class Core(wiring.Component):
 
     def _stores(self, m, u, memories):
         """Writes of the blocks and of the host, who only writes while the core is idle; the intake comes last."""
-        config, host = self._config, self.i_write.payload
-        m.d.comb += self.i_write.ready.eq(1)
+        config, loads, either = self._config, Signal(), Signal(write_layout(self._config))
+        m.d.comb += [
+            self.i_write.ready.eq(1), loads.eq(u.intake.loading & ~u.intake.blocked),
+            either.eq(Mux(loads, u.intake.loaded, self.i_write.payload)),
+        ]
         for space, banks in memories.items():
+            word, valid = self.i_write.payload, self.i_write.valid
+            if space in LOADABLE:
+                word, valid = either, self.i_write.valid | loads
             m.d.comb += [
-                banks.write_bank.eq(host.bank), banks.write_address.eq(host.address), banks.write_data.eq(host.data),
-                banks.write_enable.eq((self.i_write.valid & (host.space == space)).replicate(len(banks.write_enable))),
+                banks.write_bank.eq(word.bank), banks.write_address.eq(word.address), banks.write_data.eq(word.data),
+                banks.write_enable.eq((valid & (word.space == space)).replicate(len(banks.write_enable))),
             ]
         activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
         m.d.comb += u.intake.blocked.eq(u.writer.storing | self.i_write.valid)

@@ -6,53 +6,63 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Config
-from hw.arch.isa import Pack, Target
+from hw.arch.isa import Load, Pack, Target
+from hw.interfaces import write_layout
 from hw.layouts import layout_of
+from hw.loader import Loader
 from hw.packer import Packer, level_shape
 from hw.walk import TargetWalk
 from hw.writer import store_layout
 
 
 class Intake(wiring.Component):
-    """A line buffer, which takes bytes whenever it has room, and the packer that empties it.
+    """A line buffer, which takes bytes whenever it has room, and packer and loader, which empty it.
 
     Members
     -------
     i : the image stream
-    pack, target, begin : the instruction and its set-up, copied with `begin`, which must not come while `busy`
+    pack, target, pack_begin : the instruction and its set-up, copied with `pack_begin`, which must not come while
+        `busy`
+    load, load_begin : likewise
     busy : until all is stored; for ever after a fault
     fault : an access outside a memory; it is not made
     store : to the activation memory; it waits while `blocked`
+    loaded, loading : a word for another memory, and whether there is one; it waits while `blocked`
     """
 
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
             "i": In(stream.Signature(8)), "pack": In(layout_of(Pack)), "target": In(layout_of(Target)),
-            "begin": In(1), "busy": Out(1), "fault": Out(1), "store": Out(store_layout(config)), "blocked": In(1),
+            "pack_begin": In(1), "load": In(layout_of(Load)), "load_begin": In(1), "busy": Out(1), "fault": Out(1),
+            "store": Out(store_layout(config)), "loaded": Out(write_layout(config)), "loading": Out(1),
+            "blocked": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        pack, target = Signal.like(self.pack), Signal.like(self.target)
-        starting, started, going = Signal(), Signal(), Signal()
+        pack, target, load = Signal.like(self.pack), Signal.like(self.target), Signal.like(self.load)
+        starting, started, loads, going = Signal(), Signal(), Signal(), Signal()
         m.submodules.packer = packer = EnableInserter(going)(Packer(config))
+        m.submodules.loader = loader = EnableInserter(going)(Loader(config))
         m.submodules.walk = walk = EnableInserter(going)(TargetWalk(config))
         m.submodules.lines = lines = Memory(shape=8, depth=config.image_depth, init=[])
         write, read = lines.write_port(), lines.read_port()
 
         # While the next word has to wait, everything before it does; but the buffer fills.
-        m.d.comb += going.eq(~(packer.store.enable.any() & self.blocked))
-        m.d.sync += [starting.eq(0), started.eq(starting)]  # while no store can wait
-        with m.If(self.begin):
+        m.d.comb += going.eq(~((packer.store.enable.any() | loader.storing) & self.blocked))
+        m.d.sync += [starting.eq(0), started.eq(starting), loads.eq(0)]  # while no store can wait
+        with m.If(self.pack_begin):
             m.d.sync += [pack.eq(self.pack), target.eq(self.target), starting.eq(1), self.busy.eq(1)]
-        with m.If(packer.finished & going):
+        with m.If(self.load_begin):
+            m.d.sync += [load.eq(self.load), loads.eq(1), self.busy.eq(1)]
+        with m.If((packer.finished | loader.finished) & going):
             m.d.sync += self.busy.eq(0)
 
         level = Signal(level_shape(config))
         oldest, newest = Signal.like(write.addr), Signal.like(write.addr)
-        retired = Mux(going, packer.retire, 0)
+        retired = Mux(going, packer.retire | loader.retire, 0)
         m.d.comb += [
             self.i.ready.eq(level != config.image_depth), write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(newest), write.data.eq(self.i.payload),
@@ -65,6 +75,8 @@ class Intake(wiring.Component):
             packer.pack.eq(pack), packer.begin.eq(starting), packer.level.eq(level), packer.byte.eq(read.data),
             packer.bank.eq(walk.bank), packer.address.eq(walk.address), packer.channel_words.eq(target.channel_words),
             walk.target.eq(target), walk.begin.eq(started), walk.step.eq(packer.walk_step),
-            self.store.eq(packer.store), self.fault.eq(packer.fault),
+            self.store.eq(packer.store), self.fault.eq(packer.fault | loader.fault),
+            loader.load.eq(load), loader.begin.eq(loads), loader.level.eq(level), loader.byte.eq(read.data),
+            self.loaded.eq(loader.store), self.loading.eq(loader.storing),
         ]
         return m

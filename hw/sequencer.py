@@ -1,4 +1,4 @@
-"""The sequencer: fetches and checks instructions, keeps the set-up registers, runs `Conv` and starts `Pack`."""
+"""The sequencer: fetches and checks instructions, keeps the set-up registers, runs `Conv`, starts `Pack` and `Load`."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -15,6 +15,7 @@ from hw.arch.isa import (
     Conv,
     End,
     Fault,
+    Load,
     Pack,
     Source,
     Target,
@@ -51,12 +52,12 @@ class Sequencer(wiring.Component):
     -------
     start : run a frame; ignored while busy
     address, word : the program memory
-    source, walk, target, code, values, conv, pack : set-up registers
+    source, walk, target, code, values, conv, pack, load : set-up registers
     prepare : the layer in `conv` is about to start; `lanes_ready` answers
     begin, issuing, group, group_done : the issuer starts, is at work, issued the last word of a pixel group; the writer
         wrote one
-    pack_begin : start `pack` with `target`
-    intake_busy, intake_fault : the image is not stored yet, or cannot be
+    pack_begin, load_begin : the intake starts `pack` with `target`, or `load`
+    intake_busy, intake_fault : what it was started with is not stored yet, or cannot be
     period : `Issuer.period`
     unit_fault : an access outside a memory in any block
     flush : empty all blocks, for `hw.arch.timing.halt` cycles after a fault
@@ -69,10 +70,10 @@ class Sequencer(wiring.Component):
             "start": In(1), "address": Out(range(config.program_depth)), "word": In(INSTRUCTION_BITS),
             "source": Out(layout_of(Source)), "walk": Out(layout_of(Walk)), "target": Out(layout_of(Target)),
             "code": Out(code_layout()), "values": Out(layout_of(Values)),
-            "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)),
+            "conv": Out(layout_of(Conv)), "pack": Out(layout_of(Pack)), "load": Out(layout_of(Load)),
             "prepare": Out(1), "lanes_ready": In(1),
             "begin": Out(1), "issuing": In(1), "group": In(1), "group_done": In(1),
-            "pack_begin": Out(1), "intake_busy": In(1), "intake_fault": In(1),
+            "pack_begin": Out(1), "load_begin": Out(1), "intake_busy": In(1), "intake_fault": In(1),
             "period": Out(16), "unit_fault": In(1), "flush": Out(1),
             "status": Out(status_layout()),
         })
@@ -83,7 +84,7 @@ class Sequencer(wiring.Component):
         counter = Signal(range(config.program_depth + 1))  # of the next instruction
         here = Signal.like(counter)
         held = Signal()  # an image that no Await took yet
-        packing = Signal.like(counter)  # its Pack
+        packing = Signal.like(counter)  # the Pack or Load that the intake is or was at
         halves = Signal()  # `hw.arch.isa.halves` of the source
         present = Signal(len(SETUPS) + 2)  # set-up registers written in this frame: SETUPS, then both code halves
         groups = Signal(8)  # pixel groups on their way
@@ -135,19 +136,7 @@ class Sequencer(wiring.Component):
                     m.next = "Fetch"
                 with m.If(self.unit_fault):
                     halt(Fault.ADDRESS, here)
-            with m.State("Pack"):
-                m.next = "Fetch"
-                with m.If(~held):
-                    m.d.comb += self.pack_begin.eq(1)
-                    m.d.sync += [held.eq(1), packing.eq(here)]
-            with m.State("Await"):
-                with m.If(self.intake_fault):
-                    halt(Fault.ADDRESS, packing)
-                with m.Elif(self.intake_busy):
-                    m.d.sync += status.waited.eq(status.waited + 1)
-                with m.Else():
-                    m.d.sync += held.eq(0)
-                    m.next = "Fetch"
+            self._use_intake(m, held, packing, here, halt)
             with m.State("Halt"):
                 m.d.comb += self.flush.eq(1)
                 m.d.sync += [wait.eq(wait - 1), held.eq(0)]
@@ -157,11 +146,37 @@ class Sequencer(wiring.Component):
         self._period(m)
         return m
 
+    def _use_intake(self, m, held, packing, here, halt):
+        """The instructions that wait for the intake. A `Pack` has nothing to do while an image is held."""
+        free = Signal()
+        m.d.comb += free.eq(~self.intake_busy & ~self.intake_fault)
+
+        def wait(*then):
+            with m.If(free):
+                m.d.sync += then
+                m.next = "Fetch"
+            with m.Elif(self.intake_fault):
+                halt(Fault.ADDRESS, packing)
+            with m.Else():
+                m.d.sync += self.status.waited.eq(self.status.waited + 1)
+
+        with m.State("Pack"):
+            with m.If(held):
+                m.next = "Fetch"
+            with m.Else():
+                wait(held.eq(1), packing.eq(here))
+                m.d.comb += self.pack_begin.eq(free)
+        with m.State("Load"):
+            wait(packing.eq(here))
+            m.d.comb += self.load_begin.eq(free)
+        with m.State("Await"):
+            wait(held.eq(0))
+
     def _decode(self, m, word, decodes, present, halves, illegal):
         """Store a set-up instruction, or start what the instruction asks for."""
         status, operands = self.status, word[OPCODE_WIDTH:]
         registers = {Source: self.source, Walk: self.walk, Target: self.target, Values: self.values, Conv: self.conv,
-                     Pack: self.pack}
+                     Pack: self.pack, Load: self.load}
         view = data.View(layout_of(Conv), operands[: used_bits(Conv)])
         to_run = {cls: present.bit_select(n, 1) for n, cls in enumerate(SETUPS)}
         written = to_run[Target] & present[-2:].all()
@@ -192,7 +207,7 @@ class Sequencer(wiring.Component):
                             ]
                         elif cls is Conv:
                             m.next = "Prepare"
-                        elif cls in (Pack, Await):
+                        elif cls in (Pack, Load, Await):
                             m.next = cls.__name__
                         elif cls is End:
                             m.d.sync += [status.busy.eq(0), status.frames.eq(status.frames + 1)]

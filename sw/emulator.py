@@ -12,7 +12,7 @@ import numpy as np
 
 from hw.arch import isa, timing
 from hw.arch.config import VALUE_BITS, Config, Space
-from hw.arch.isa import Await, Code, Conv, End, Fault, Pack, Padding, Source, Tap, Target, Values, Walk, decode
+from hw.arch.isa import Await, Code, Conv, End, Fault, Load, Pack, Padding, Source, Tap, Target, Values, Walk, decode
 from hw.arch.packed import FieldError, Packed, used_bits
 from sw.intake import Intake, Stop
 
@@ -21,7 +21,7 @@ class Machine:
     """The core of one accelerator.
 
     `write`, `read` and `feed` are what the link does to it; `run` executes one frame and returns early, with `busy`
-    still set, when image bytes are missing: feed them and call `run` again. `cycles` leaves out waits for the intake.
+    still set, when bytes of the stream are missing: feed them and call `run` again. `cycles` leaves these waits out.
     """
 
     def __init__(self, config: Config) -> None:
@@ -34,7 +34,7 @@ class Machine:
         self._values = np.zeros((config.pixel_lanes, config.value_depth, config.chains), "<i2")
         self._program = [0] * config.program_depth
         self._results = [0] * config.result_depth
-        self._intake = Intake(config, self._store)
+        self._intake = Intake(config, self._store, self._fill)
         self.cycles = 0
         self.frames = 0
         self.reset()
@@ -84,7 +84,7 @@ class Machine:
         self._intake.feed(data)
 
     def run(self) -> None:
-        """Execute until END, a fault, or an `Await` of an image that is not complete yet."""
+        """Execute until END, a fault, or an instruction that waits for bytes of the image stream."""
         if not self.busy:
             self.busy, self.fault, self.fault_address = True, Fault.NONE, 0
             self._pc = self._written = self.cycles = 0
@@ -98,7 +98,7 @@ class Machine:
             self._intake.reset()
 
     def _step(self) -> bool:
-        """Execute one instruction; False when it must wait for the image."""
+        """Execute one instruction; False when it must wait for the intake."""
         if self._pc >= self.config.program_depth:
             raise Stop(Fault.OVERRUN)
         try:
@@ -107,12 +107,21 @@ class Machine:
             raise Stop(Fault.ILLEGAL) from None
         match instruction:
             case Pack():
-                self._intake.begin(instruction, self._register(Target), self._pc)
+                target = self._register(Target)
+                if not self._intake.held:
+                    if not self._intake.ready():
+                        return False
+                    self._intake.pack(instruction, target, self._pc)
                 self.cycles += timing.PACK
-            case Await():
-                if self._intake.waiting:
+            case Load():
+                if not self._intake.ready():
                     return False
-                self._intake.take()
+                self._intake.load(instruction, self._pc)
+                self.cycles += timing.LOAD
+            case Await():
+                if not self._intake.ready():
+                    return False
+                self._intake.held = False
                 self.cycles += timing.AWAIT
             case Conv():
                 self._conv(instruction)
@@ -153,6 +162,11 @@ class Machine:
         if low == 0:
             words[q % lanes, address] = 0
         words[q % lanes, address, :, low : low + bits.shape[2]] = bits
+
+    def _fill(self, space: Space, first: int, words: np.ndarray) -> None:
+        """Write uint8 [words, banks, bytes per word] to all banks of a memory."""
+        bits = np.unpackbits(words, axis=2, bitorder="little")[:, :, : self.config.memories[space].bits]
+        self._bits[space][:, first : first + len(words)] = bits.transpose(1, 0, 2)
 
     def _operands(self, conv: Conv, walk: Walk, source: Source, position: int) -> tuple[np.ndarray, ...]:
         """At a pool position: activation bits [pixels, taps, passes*N, channel words*word], whether a tap counts

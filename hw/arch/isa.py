@@ -2,9 +2,11 @@
 
 A layer is described by instructions that set up one block each (`Source`, `Walk`, `Target`, `Code`, and `Values` for
 residual connections) and then `Conv`, which runs it. A set-up instruction holds until the next one of its kind.
-`Pack` has the image stream turned into bit planes while others run, until `Await`; `End` closes the frame. Instructions
-are `INSTRUCTION_BITS` wide, opcode in the low four bits, unused bits zero. Opcode 0 is illegal, so erased memory never
-runs.
+`Pack` has the image stream turned into bit planes while others run and `Load` has it written to memories, both until
+`Await`; `End` closes the frame.
+
+Instructions are `INSTRUCTION_BITS` wide, opcode in the low four bits, unused bits zero. Opcode 0 is illegal, so erased
+memory never runs.
 
 Addresses count words of one bank. Activation tensors are laid out by the formula in `Target`. Address sums are kept
 modulo 2^ADDRESS_BITS, origins of lanes modulo 2^ORIGIN_BITS and the channel word of a row group modulo
@@ -16,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .config import INSTRUCTION_BITS, TAP_BITS, Config
+from .config import INSTRUCTION_BITS, TAP_BITS, Config, Space
 from .packed import FieldError, Packed, bits, used_bits
 
 ADDRESS_BITS, ORIGIN_BITS, CHANNEL_WORD_BITS = 18, 13, 8
@@ -36,6 +38,7 @@ class Opcode(IntEnum):
     CONV = 7
     VALUES = 8
     AWAIT = 9
+    LOAD = 10
 
 
 class Padding(IntEnum):
@@ -220,8 +223,52 @@ class Pack(Packed):
 
 
 @dataclass(frozen=True)
+class Load(Packed):
+    """Start to write the next bytes of the image stream to memories: weights, coefficients, thresholds, then taps.
+
+    The intake does it while the instructions that follow run, and `Await` waits for it. It does one thing after the
+    other: `Load`, and a `Pack` that has something to do, wait like `Await` until the one before is done.
+
+    `_words` words go into every bank of a memory from a first word on, in the order (word, bank), each with the bytes
+    that it has on the wire (`hw.arch.config.Memory.bytes_per_word`). Words outside a memory are a fault before any is
+    written. What a running `Conv` reads must not be loaded.
+    """
+
+    weights: int = bits(16, "first weight word")
+    weight_words: int = bits(16, "weight words per row lane")
+    coefficients: int = bits(16, "first coefficient word")
+    coefficient_words: int = bits(16, "coefficient words per chain")
+    thresholds: int = bits(16, "first threshold")
+    threshold_words: int = bits(16, "thresholds per chain")
+    taps: int = bits(12, "first tap descriptor")
+    tap_words: int = bits(12, "tap descriptors")
+
+    @property
+    def spans(self) -> dict[Space, tuple[int, int]]:
+        """First word and number of words of every memory, in the order of the stream."""
+        return {
+            Space.WEIGHTS: (self.weights, self.weight_words),
+            Space.COEFFICIENTS: (self.coefficients, self.coefficient_words),
+            Space.THRESHOLDS: (self.thresholds, self.threshold_words), Space.TAPS: (self.taps, self.tap_words),
+        }
+
+    def stream_bytes(self, config: Config) -> int:
+        """Bytes of the image stream that it takes."""
+        memories = config.memories
+        return sum(
+            words * memories[space].banks * memories[space].bytes_per_word for space, (_, words) in self.spans.items())
+
+
+LOADABLE = tuple(Load(*[0] * 8).spans)  # memories that `Load` writes
+
+
+@dataclass(frozen=True)
 class Await(Packed):
-    """Wait for the intake, and take the image. A fault of the intake stops the machine here, with its address."""
+    """Wait for the intake, and take the image, if there is one.
+
+    A fault of the intake stops the machine here, or at an instruction that waits for the intake as well, with the
+    address of the `Pack` or `Load` that it was at.
+    """
 
 
 @dataclass(frozen=True)
@@ -245,11 +292,12 @@ class Tap(Packed):
     anchor: int = bits(1, "outside the input the position is void")
 
 
-Instruction = Source | Walk | Target | Code | Values | Conv | Pack | Await | End
+Instruction = Source | Walk | Target | Code | Values | Conv | Pack | Load | Await | End
 
 OPCODES: dict[Opcode, type[Packed]] = {
     Opcode.END: End, Opcode.PACK: Pack, Opcode.SOURCE: Source, Opcode.WALK: Walk, Opcode.TARGET: Target,
     Opcode.CODE: Code, Opcode.CONV: Conv, Opcode.VALUES: Values, Opcode.AWAIT: Await,
+    Opcode.LOAD: Load,
 }
 OPCODE_OF = {cls: opcode for opcode, cls in OPCODES.items()}
 OPCODE_WIDTH = 4

@@ -1,14 +1,14 @@
 """Declared timing: latencies and cycle counts as functions of the configuration.
 
 The blocks of `hw` are built from these numbers, benches measure them, and the compiler adds the cycle counts up: the
-prediction equals the RTL's cycle counter. Nothing depends on data; the only open wait is for the intake, in `Await`,
-and the RTL counts it apart.
+prediction equals the RTL's cycle counter. Nothing depends on data; the only open wait is for the intake, and
+the RTL counts it apart.
 """
 
 from __future__ import annotations
 
 from .config import IMAGE_PLANES, Config
-from .isa import Conv, Pack, Source, Values, Walk
+from .isa import Conv, Load, Pack, Source, Values, Walk
 
 FETCH = 3  # read, check and decode one instruction
 END = FETCH
@@ -19,7 +19,9 @@ COMPARE = 3  # last finished sum to the first threshold compared
 LEVEL = 2  # last threshold compared to levels
 STORE = 4  # levels to the write port of the activation memory, whose word nobody reads before the next `Conv`
 PACK = FETCH + 1  # the instruction, when the intake is free or its image not taken
-AWAIT = FETCH + 1  # the instruction, when the image is complete
+LOAD = FETCH + 1  # the instruction, when the intake is free
+AWAIT = FETCH + 1  # the instruction, when the intake is free
+LOADED = 28  # a `Load` without its bytes
 PACKED = 4  # a window's last byte read to its last word stored, but for the words before that
 
 
@@ -125,6 +127,11 @@ def pack_cycles(config: Config, pack: Pack) -> int:
     below = pack.rows - (used_rows - 1) * pack.row_stride - 1  # rows that begin no window
     last = max(1, below, PACKED + groups - rest if windows else 0)
     return prepare + used_rows * row + (used_rows - 1) * between + last + 1
+
+
+def load_cycles(config: Config, load: Load) -> int:
+    """Cycles that the intake is busy with `load`, when no byte is late and no other block writes activations."""
+    return LOADED + load.stream_bytes(config)
 
 
 def halt(config: Config) -> int:

@@ -1,18 +1,19 @@
-"""`Intake` against `hw.arch.isa.Pack`: every window's planes, the declared cycles, gaps on both sides, faults."""
+"""`Intake` against `hw.arch.isa.Pack` and `Load`: every word, the declared cycles, gaps on both sides, faults."""
 
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw.arch import timing
-from hw.arch.config import IMAGE_PLANES
-from hw.arch.isa import Pack, Target
+from hw.arch.config import IMAGE_PLANES, Space
+from hw.arch.isa import LOADABLE, Load, Pack, Target
 from hw.arch.numerics import image_planes
 from hw.arch.packed import fields_of
+from hw.interfaces import write_layout
 from hw.writer import store_layout
 from sim.core.surroundings import configuration, flat
 from sim.helpers import Source, cycles, generator, start, unpack
 
-IDLE = dict.fromkeys(("pack", "target", "begin", "blocked"), 0)
+IDLE = dict.fromkeys(("pack", "target", "pack_begin", "load", "load_begin", "blocked"), 0)
 MARGIN = 4  # cycles after the end in which nothing may happen
 LIMIT = 20_000
 
@@ -66,20 +67,33 @@ class Stores:
     async def _run(self, rng):
         while True:
             await FallingEdge(self.dut.clk)
-            self.dut.blocked.value = blocked = int(rng.random() < self.chance)
+            self.dut.blocked.value = int(rng.random() < self.chance)
             await ReadOnly()
-            store = unpack(store_layout(self.config), int(self.dut.store.value))
-            if store["enable"] and not blocked:
-                assert store["enable"] == (1 << self.config.N * self.config.slices) - 1
-                self.seen.append((store["bank"], store["address"], store["data"]))
+            self.look()
             self.busy += int(self.dut.busy.value)
             self.fault |= bool(int(self.dut.fault.value))
 
+    def look(self):
+        store = unpack(store_layout(self.config), int(self.dut.store.value))
+        if store["enable"] and not int(self.dut.blocked.value):
+            assert store["enable"] == (1 << self.config.N * self.config.slices) - 1
+            self.seen.append((store["bank"], store["address"], store["data"]))
+
+
+class Loads(Stores):
+    """Words that were loaded, as (space, bank, address, word)."""
+
+    def look(self):
+        if int(self.dut.loading.value) and not int(self.dut.blocked.value):
+            word = unpack(write_layout(self.config), int(self.dut.loaded.value))
+            memory = self.config.memories[Space(word["space"])]
+            self.seen.append((word["space"], word["bank"], word["address"], word["data"] % (1 << memory.bits)))
+
 
 async def begin(dut, pack, target):
-    dut.pack.value, dut.target.value, dut.begin.value = pack.pack(), target.pack(), 1
+    dut.pack.value, dut.target.value, dut.pack_begin.value = pack.pack(), target.pack(), 1
     await cycles(dut, 1)
-    dut.begin.value = 0
+    dut.pack_begin.value = 0
     await cycles(dut, 1)
 
 
@@ -175,3 +189,87 @@ async def what_does_not_fit(dut):
         assert bool(stores.seen) == (pack.window_rows == pack.window_columns == 1 and not fault), pack
         assert not stream.queue
         stores.task.cancel()
+
+
+def some_load(rng, config):
+    """A few words of some memories, up to the last one there is."""
+    fields = {}
+    for name, space in zip([name for name, _ in fields_of(Load)][::2], LOADABLE, strict=True):
+        depth = config.memories[space].depth
+        words = rng.choice((0, 1, rng.randint(0, 5)))
+        fields |= {name: rng.choice((depth - words, rng.randint(0, depth - words))),
+                   f"{space.name.lower().removesuffix('s')}_words": words}
+    return Load(**fields)
+
+
+async def begin_load(dut, load):
+    dut.load.value, dut.load_begin.value = load.pack(), 1
+    await cycles(dut, 1)
+    dut.load.value = dut.load_begin.value = 0
+    await cycles(dut, 1)
+
+
+@cocotb.test()
+async def random_loads(dut):
+    """All words at their places, an image in between; in the declared cycles when nobody is late."""
+    config, rng = configuration(), generator()
+    await start(dut, **IDLE)
+    stream = Source(dut, "i")
+    for number in range(24):
+        load = some_load(rng, config)
+        sent = [rng.getrandbits(8) for _ in range(load.stream_bytes(config))]
+        rest, expected = list(sent), []
+        for space, (first, count) in load.spans.items():
+            memory = config.memories[space]
+            for address in range(first, first + count):
+                for bank in range(memory.banks):
+                    word = sum(rest.pop(0) << 8 * n for n in range(memory.bytes_per_word))
+                    expected.append((space, bank, address, word % (1 << memory.bits)))
+        prompt = number % 2 == 0
+        stream.stall = 0.0 if prompt else rng.choice((0.0, 0.7))
+        stream.put(sent[: config.image_depth])
+        if prompt:
+            await stream.drained()
+            await cycles(dut, 2)
+        stream.put(sent[config.image_depth :])
+        loads = Loads(dut, config, 0.0 if prompt else rng.choice((0.0, 0.8)))
+        await begin_load(dut, load)
+        while int(dut.busy.value):
+            await cycles(dut, 1)
+            assert loads.busy < LIMIT, load
+        if prompt:
+            assert loads.busy == timing.load_cycles(config, load), load
+        await cycles(dut, MARGIN)
+        loads.task.cancel()
+        assert not stream.queue and loads.seen == expected, load
+        if number % 8 == 1:
+            pack = Pack(rows=2, columns=2, channels=1, window_rows=1, window_columns=1, row_stride=1, column_stride=1)
+            stores = Stores(dut, config, 0.0)
+            stream.put([1, 2, 3, 4])
+            await begin(dut, pack, some_target(rng, config, 2))
+            while int(dut.busy.value):
+                await cycles(dut, 1)
+            stores.task.cancel()
+            found = [word for *_, word in stores.seen]
+            assert found == [word for words in windows(config, pack, [1, 2, 3, 4]) for word in words]
+
+
+@cocotb.test()
+async def loads_outside(dut):
+    """Words outside any of the memories are a fault, before any is stored."""
+    config = configuration()
+    await start(dut, **IDLE)
+    stream = Source(dut, "i")
+    names = [name for name, _ in fields_of(Load)]
+    for space, name, words in zip(LOADABLE, names[::2], names[1::2], strict=True):
+        depth, limits = config.memories[space].depth, dict(fields_of(Load))
+        for first, count in ((depth, 1), (depth - 1, 2), (limits[name]["high"], limits[words]["high"])):
+            stream.put([1] * 16)
+            loads = Loads(dut, config, 0.0)
+            await begin_load(dut, Load(**dict.fromkeys(names, 1) | {name: first, words: count}))
+            await cycles(dut, 2 * timing.LOADED)
+            assert int(dut.fault.value) and int(dut.busy.value) and not loads.seen, (space, first, count)
+            loads.task.cancel()
+            dut.rst.value = 1
+            await cycles(dut, 1)
+            dut.rst.value = 0

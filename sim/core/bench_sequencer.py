@@ -5,7 +5,7 @@ from cocotb.triggers import Timer
 
 from hw.arch import isa, timing
 from hw.arch.config import INSTRUCTION_BITS, Config
-from hw.arch.isa import MOST_STEPS, Await, Code, Conv, End, Fault, Pack, Source, Target, Walk, decode, encode
+from hw.arch.isa import MOST_STEPS, Await, Code, Conv, End, Fault, Load, Pack, Source, Target, Walk, decode, encode
 from hw.arch.packed import FieldError, fields_of
 from hw.interfaces import status_layout
 from sim.helpers import cycles, generator, settings, start, unpack
@@ -28,7 +28,7 @@ def random_instruction(rng, cls, config):
 
 def random_program(rng, config):
     """(words, expected (fault, address)): legal set-ups, then something to run; sometimes one word is spoiled."""
-    kinds = [Target, Pack, Await, Source, Walk, Code, Code, Conv, Pack, End]
+    kinds = [Target, Pack, Await, Load, Source, Walk, Code, Code, Load, Conv, Pack, End]
     if rng.random() < 0.3:
         rng.shuffle(kinds)
     words = [random_instruction(rng, cls, config)[0] for cls in kinds]
@@ -71,12 +71,14 @@ async def blocks(dut, rng, words):
         dut.group.value, dut.group_done.value = 0, 0
         if int(dut.prepare.value):
             waits["lanes_ready"] = rng.randint(1, 6)
-        if int(dut.pack_begin.value):
-            waits["pack"] = rng.randint(3, 9)
         for name in waits:
             waits[name] = max(0, waits[name] - 1)
+        dut.intake_busy.value = int(waits["pack"] > 0)
         dut.lanes_ready.value = int(waits["lanes_ready"] == 0)
-        await Timer(1, unit="ns")  # `begin` answers `lanes_ready` in the same cycle
+        await Timer(1, unit="ns")  # `begin` answers `lanes_ready` in the same cycle, and a free intake likewise
+        if int(dut.pack_begin.value) or int(dut.load_begin.value):
+            assert not waits["pack"], "the intake was started at work"
+            waits["pack"] = rng.randint(3, 30)
         if int(dut.begin.value):
             waits["issue"] = rng.randint(2, 9)
         issuing = waits["issue"] > 1
@@ -85,7 +87,6 @@ async def blocks(dut, rng, words):
         dut.issuing.value = int(issuing)
         if waits["done"] == 1:
             dut.group_done.value = 1
-        dut.intake_busy.value = int(waits["pack"] > 0)
 
 
 @cocotb.test()
@@ -118,7 +119,7 @@ async def random_programs(dut):
 
 
 async def frame(dut, words, busy, *, fault=0):
-    """Run one frame; its status and how many `Pack` began. The intake is busy for `busy` cycles after that."""
+    """Run one frame; its status and how often the intake began, which is busy for `busy` cycles each time."""
     begun = left = 0
     dut.start.value, dut.intake_fault.value = 1, fault
     for cycle in range(200):
@@ -126,10 +127,12 @@ async def frame(dut, words, busy, *, fault=0):
         await cycles(dut, 1)
         dut.start.value = 0
         dut.word.value = words[address] if address < len(words) else 0
-        left -= left > 0
-        if int(dut.pack_begin.value):
-            begun, left = begun + 1, busy
         dut.intake_busy.value = int(left > 0)
+        left -= left > 0
+        await Timer(1, unit="ns")  # what begins does so because the intake is free
+        if int(dut.pack_begin.value) or int(dut.load_begin.value):
+            assert not left, "the intake was started at work"
+            begun, left = begun + 1, busy
         status = unpack(status_layout(), int(dut.status.value))
         if cycle > 2 and not status["busy"]:
             return status, begun
@@ -154,3 +157,21 @@ async def images_are_packed_once_and_awaited(dut):
     assert (status["fault"], status["fault_address"], begun) == (Fault.ADDRESS, 4, 0)
     status, begun = await frame(dut, words, 0)
     assert (status["fault"], begun) == (Fault.NONE, 2), "after a fault no image is held"
+
+
+@cocotb.test()
+async def loads_come_one_after_the_other(dut):
+    """`Load`, and a `Pack` that has something to do, wait for the intake; a fault has the address of what it was at."""
+    config, rng = Config.from_json(str(settings()["config"])), generator()
+    await start(dut, **dict.fromkeys(INPUTS, 0))
+    kinds = [Target, Load, Pack, Pack, Load, Await, End]
+    words = [random_instruction(rng, cls, config)[0] for cls in kinds]
+    least = timing.FETCH + 2 * timing.LOAD + 2 * timing.PACK + timing.AWAIT + timing.END
+    status, begun = await frame(dut, words, 20)
+    assert (status["fault"], status["cycles"] - status["waited"], begun) == (Fault.NONE, least, 3)
+    assert 40 < status["waited"] < 60
+    status, begun = await frame(dut, words, 1000, fault=1)
+    assert (status["fault"], begun) == (Fault.ADDRESS, 0)
+    words[1:3] = words[2:4]  # the image is held: the first Load waits for it
+    status, begun = await frame(dut, words, 20)
+    assert (status["fault"], begun) == (Fault.NONE, 2)

@@ -142,10 +142,11 @@ def sequencer(m: Module, dut: Opened) -> None:
     free(m, s.start, s.word, s.lanes_ready, s.issuing, s.group, s.group_done, s.unit_fault, s.intake_busy,
          s.intake_fault)
     counter, wait, here = dut["counter"], dut["wait"], dut["here"]
+    waiting = ~s.intake_fault & s.intake_busy
     waits = {
         "Idle": ~s.start, "Fetch": 0, "Check": 0, "Decode": 0, "Prepare": 0, "Settle": 0, "Lanes": ~s.lanes_ready,
-        "Issue": ~s.unit_fault & (s.issuing | s.group | (dut["groups"] != 0)), "Pack": 0,
-        "Await": ~s.intake_fault & s.intake_busy, "Halt": wait != 0,
+        "Issue": ~s.unit_fault & (s.issuing | s.group | (dut["groups"] != 0)), "Pack": ~dut["held"] & waiting,
+        "Load": waiting, "Await": waiting, "Halt": wait != 0,
     }
     states = {name: dut.state(name) for name in waits}
     was = {name: Signal(name=f"was_{number}") for number, name in enumerate(waits)}
@@ -171,16 +172,20 @@ def sequencer(m: Module, dut: Opened) -> None:
     # The right fault at the right place; then it stays until the next start.
     fault, place, started = Signal(8), Signal(16), Signal()
     m.d.sync += [fault.eq(status.fault), place.eq(status.fault_address), started.eq(s.start & states["Idle"])]
-    packed, held = Signal.like(here), Signal()  # the Pack whose image no Await took
+    begun, held = Signal.like(here), Signal()  # what the intake is or was at, an image that no Await took
+    starts = ~s.intake_fault & ~s.intake_busy
+    with m.If(s.pack_begin | s.load_begin):
+        m.d.sync += begun.eq(here)
     with m.If(s.pack_begin):
-        m.d.sync += [packed.eq(here), held.eq(1)]
-    with m.If(states["Halt"] | (states["Await"] & ~waits["Await"])):
+        m.d.sync += held.eq(1)
+    with m.If(states["Halt"] | (states["Await"] & starts)):
         m.d.sync += held.eq(0)
-    m.d.comb += [Assert(s.pack_begin == (states["Pack"] & ~held)), Assert((dut["held"] == held) | states["Halt"]),
-                 Assert(dut["packing"] == packed)]
+    m.d.comb += [Assert(s.pack_begin == (states["Pack"] & ~held & starts)),
+                 Assert(s.load_begin == (states["Load"] & starts)),
+                 Assert((dut["held"] == held) | states["Halt"]), Assert(dut["packing"] == begun)]
     cause = Mux(was["Fetch"], Fault.OVERRUN, Mux(was["Decode"], Fault.ILLEGAL, Fault.ADDRESS))
     with m.If(states["Halt"] & ~was["Halt"]):
-        cause_at = Mux(was["Await"], packed, here)
+        cause_at = Mux(was["Pack"] | was["Load"] | was["Await"], begun, here)
         m.d.comb += [Assert(status.fault == cause), Assert(status.fault_address == cause_at), Assert(fault == 0)]
     with m.Elif(~started):
         m.d.comb += Assert((status.fault == fault) & (status.fault_address == place))
@@ -209,7 +214,7 @@ def sequencer(m: Module, dut: Opened) -> None:
         Assert(~s.prepare | ~s.conv.split | halves), Cover(s.prepare & s.conv.split),
         Assert(~s.begin | (states["Lanes"] & s.lanes_ready)), Assert(s.prepare == states["Prepare"]),
         Assert(states["Idle"] | (dut["present"][: len(present)] == Cat(present.values()))),
-        Assert(~s.pack_begin | present[Target]), Cover(s.prepare & (s.conv.levels != 0)),
+        Assert(~states["Pack"] | present[Target]), Cover(s.prepare & (s.conv.levels != 0)),
     ]
 
 

@@ -50,4 +50,4 @@ def test_walk(config, walk):
 def test_sequencer(name):
     config = CONFIGS[name].replace(program_depth=12)
     settings = {"config": config.to_json(), "programs": 120}
-    assert run(Sequencer(config), "sim.core.bench_sequencer", settings=settings) == 2
+    assert run(Sequencer(config), "sim.core.bench_sequencer", settings=settings) == 3

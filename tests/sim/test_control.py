@@ -16,7 +16,7 @@ from tests.sim.test_blocks import CONFIGS
 
 BLOCKS = {
     "drain": (Drain, 2), "comparer": (Comparer, 2), "issuer": (Issuer, 2), "feeder": (Feeder, 2), "writer": (Writer, 4),
-    "intake": (Intake, 3),
+    "intake": (Intake, 5),
 }
 
 
