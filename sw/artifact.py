@@ -142,7 +142,7 @@ def _program_sections(program: Program) -> tuple[dict[str, Any], dict[str, np.nd
     header["digest"] = program.config.digest.hex()
     header["stages"] = [dataclasses.asdict(stage) for stage in program.stages]
     arrays = {space.name.lower(): words for space, words in program.memories.items()}
-    return header, arrays | {"result_index": program.result_index, "bias": program.bias}
+    return header, arrays | {"result_index": program.result_index, "bias": program.bias, "stream": program.stream}
 
 
 def _program(header: Any, arrays: dict[str, np.ndarray]) -> Program:
@@ -160,16 +160,21 @@ def _program(header: Any, arrays: dict[str, np.ndarray]) -> Program:
     if not header["result_words"] <= config.result_depth:
         raise ArtifactError(f"program must have at most {config.result_depth} results, not {header['result_words']}")
     arrays = dict(arrays)
-    index, bias = arrays.pop("result_index"), arrays.pop("bias")
+    index, bias, stream = (arrays.pop(name) for name in ("result_index", "bias", "stream"))
     _check_array("program bias", bias, "int64", (len(bias),))
     _check_array("program result_index", index, "int64", (len(bias),))
     if len(index) and not 0 <= index.min() <= index.max() < header["result_words"]:
         raise ArtifactError(f"program result_index must be in 0..{header['result_words'] - 1}")
+    _check_array("program stream", stream, "uint8", (len(stream),))
     memories = {Space[name.upper()]: _memory(name, words, config) for name, words in arrays.items()}
     words = memories[Space.PROGRAM][0]
+    instructions = tuple(isa.decode(int.from_bytes(w.tobytes(), "little")) for w in words)
+    loaded = sum(load.stream_bytes(config) for load in instructions if isinstance(load, isa.Load))
+    if len(stream) != loaded:
+        raise ArtifactError(f"program stream must be the {loaded} bytes that its instructions load, not {len(stream)}")
     return Program(
-        config=config, instructions=tuple(isa.decode(int.from_bytes(w.tobytes(), "little")) for w in words),
-        memories=memories, result_index=index, bias=bias, stages=tuple(_stage(s) for s in header["stages"]),
+        config=config, instructions=instructions, memories=memories, stream=stream, result_index=index, bias=bias,
+        stages=tuple(_stage(s) for s in header["stages"]),
         **{name: header[name] for name in _COUNTS},
     )
 

@@ -177,7 +177,7 @@ def _memory_table(program: Program) -> list[str]:
     for space, memory in program.config.memories.items():
         used = {Space.ACTIVATIONS: program.activation_words, Space.RESULTS: program.result_words}.get(space)
         if used is None:
-            used = program.memories[space].shape[1] if space in program.memories else 0
+            used = program.words(space)
         rows.append((space.name.lower(), str(memory.banks), str(used), str(memory.depth), f"{used / memory.depth:.0%}"))
     return _columns(rows)
 

@@ -57,7 +57,7 @@ def answer(graph: Graph, request: str) -> dict[str, Any]:
 
 def needs(program: Program) -> dict[str, int]:
     """Words of every memory that a program uses, by the configuration's field of its depth."""
-    used = {FIELDS[space]: words.shape[1] for space, words in program.memories.items()}
+    used = {field: program.words(space) for space, field in FIELDS.items()}
     pack = next(instruction for instruction in program.instructions if isinstance(instruction, Pack))
     return used | {
         "activation_depth": program.activation_words,

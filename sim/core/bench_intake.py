@@ -243,10 +243,11 @@ async def random_loads(dut):
         loads.task.cancel()
         assert not stream.queue and loads.seen == expected, load
         if number % 8 == 1:
-            pack = Pack(rows=2, columns=2, channels=1, window_rows=1, window_columns=1, row_stride=1, column_stride=1)
+            pack = Pack(rows=2, columns=2, channels=1, window_rows=1, window_columns=1, row_stride=1, column_stride=1,
+                        split=0)
             stores = Stores(dut, config, 0.0)
             stream.put([1, 2, 3, 4])
-            await begin(dut, pack, some_target(rng, config, 2))
+            await begin(dut, pack, some_target(rng, config, pack))
             while int(dut.busy.value):
                 await cycles(dut, 1)
             stores.task.cancel()

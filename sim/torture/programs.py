@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Space
-from hw.arch.isa import OPCODE_WIDTH, OPCODES, Conv, End, Fault, Pack, ceilings
+from hw.arch.isa import LOADABLE, OPCODE_WIDTH, OPCODES, Conv, End, Fault, Load, Pack, ceilings
 from hw.arch.packed import fields_of, used_bits
 from hw.core import Core
 from hw.interfaces import word_bits
@@ -27,12 +27,13 @@ from sw.emulator import Machine
 COUNT, QUICK_COUNT = 1_000_000, 3_000
 PROGRAM = Path(__file__).with_name("programs.cpp")
 SIDE = 4
-# As small as the programs allow; depths that may be are no powers of two, so that an address outside fits its bits.
+# As small as the programs allow, so that weights are loaded; depths that may be are no powers of two: an address
+# outside fits its bits.
 CONFIG = network.CONFIG.replace(
-    N=1, row_lanes=4, column_lanes=2, weight_depth=19, activation_depth=69, tap_depth=11, coefficient_depth=21,
-    threshold_depth=27, program_depth=27, value_depth=13, result_depth=7, image_depth=32,
+    N=1, row_lanes=4, column_lanes=2, weight_depth=11, activation_depth=69, tap_depth=11, coefficient_depth=21,
+    threshold_depth=27, program_depth=37, value_depth=13, result_depth=7, image_depth=32,
 )
-RUNS = (Conv, Pack)  # what may fault after it was decoded
+RUNS = (Conv, Pack, Load)  # what may fault after it was decoded
 
 
 class Watched(wiring.Component):
@@ -88,15 +89,18 @@ class _Opened(Core):
         before = Signal.like(u.sequencer.address)
         m.d.sync += before.eq(u.sequencer.address)
         writer, intake, issue = u.writer.store, u.intake.store, u.issuer.issue
+        loads, loaded = u.intake.loading, u.intake.loaded
         m.d.comb += [
             self.outside.eq(Cat(
                 *(store.enable.any() & (store.address >= config.activation_depth) for store in (writer, intake)),
                 u.writer.result_enable & (u.writer.result_address >= config.result_depth),
                 u.comparer.access.valid & (u.comparer.access.address >= config.value_depth),
+                *(loads & (loaded.space == space) & (loaded.address >= config.memories[space].depth)
+                  for space in LOADABLE),
                 issue.valid & ((issue.tap >= config.tap_depth) | (issue.weight >= config.weight_depth)),
             ).any()),
             self.alive.eq(Cat(
-                u.sequencer.address != before, issue.valid, u.writer.group_done, intake.enable.any()).any()),
+                u.sequencer.address != before, issue.valid, u.writer.group_done, intake.enable.any(), loads).any()),
         ]
         return m
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hw.arch import timing
 from hw.arch.config import Config, Space
-from hw.arch.isa import Pack
+from hw.arch.isa import Load, Pack
 from hw.arch.packed import Packed
 
 
@@ -34,13 +34,15 @@ class Program:
     """A compiled network for one configuration.
 
     `memories[space]` is uint8 [banks, words, bytes per word], little-endian words as they travel on the wire,
-    holding the used part of every bank from address 0 on. `rows`, `columns` and `channels` describe the image on
-    the wire, `margin` pixels of zeros on every side included.
+    holding what stays of every bank from address 0 on. `stream` are the bytes that `Load` takes of the image stream in
+    every frame, behind the image. `rows`, `columns` and `channels` describe the image on the wire, `margin` pixels of
+    zeros on every side included.
     """
 
     config: Config
     instructions: tuple[Packed, ...]
     memories: dict[Space, np.ndarray]
+    stream: np.ndarray  # uint8 [bytes]
     rows: int
     columns: int
     channels: int
@@ -63,12 +65,19 @@ class Program:
         return timing.pack_cycles(self.config, next(packs))
 
     def image_bytes(self, image: np.ndarray) -> bytes:
-        """One uint8 HWC image as the bytes of the image stream; `ValueError` for another shape or dtype."""
+        """One uint8 HWC image as the bytes of its frame in the stream; `ValueError` for another shape or dtype."""
         expected = (self.rows - 2 * self.margin, self.columns - 2 * self.margin, self.channels)
         if image.dtype != np.uint8 or image.shape != expected:
             raise ValueError(f"image must be uint8 of shape {expected}, not {image.dtype} of shape {image.shape}")
         margin = (self.margin, self.margin)
-        return np.pad(image, (margin, margin, (0, 0))).tobytes()
+        return np.pad(image, (margin, margin, (0, 0))).tobytes() + self.stream.tobytes()
+
+    def words(self, space: Space) -> int:
+        """Words of every bank that are used of a memory the program fills."""
+        loads = (instruction for instruction in self.instructions if isinstance(instruction, Load))
+        spans = (load.spans[space] for load in loads if space in load.spans)
+        stays = self.memories[space].shape[1] if space in self.memories else 0
+        return max([stays, *(first + count for first, count in spans if count)])
 
     def logits(self, results: list[int]) -> np.ndarray:
         """Integer logits int64 [classes] from the unsigned words of the result memory."""

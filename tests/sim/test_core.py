@@ -17,6 +17,9 @@ from tests.residuals import residual_graph, shortest_passes
 # Planes of one number in groups that do not end with its halves.
 THREE = preset("tiny").replace(N=3, column_lanes=6, coefficient_bits=16)
 PLAIN = preset("tiny").replace(value_depth=0)  # no residual connections
+SMALL = {"tap_depth": 32, "coefficient_depth": 24, "threshold_depth": 40, "program_depth": 256}
+STREAMED = {"tiny": preset("tiny").replace(weight_depth=160, **SMALL),
+            "tiny-2x2": preset("tiny-2x2").replace(weight_depth=90, **SMALL)}
 
 
 def case(graph, config, images, stall=0.0):
@@ -95,3 +98,14 @@ def test_residual_networks(name, seed, stall, tmp_path):
 def test_residual_binary_numbers(seed, tmp_path):
     config, graph = preset("tiny"), residual_graph(seed, search=True)
     replay(config, case(graph, config, random_images(graph, 2, seed)), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "make", "seed", "stall"), [
+    ("tiny", random_graph, 52, 0.0), ("tiny", residual_graph, 45, 0.5), ("tiny-2x2", residual_graph, 51, 0.0),
+])
+def test_networks_larger_than_the_memories(name, make, seed, stall, tmp_path):
+    config, graph = STREAMED[name], make(seed)
+    content = case(graph, config, random_images(graph, 3, seed), stall)
+    program = compile(graph, config)
+    assert len(program.stream) and any("parts" in stage.kernel for stage in program.stages)
+    replay(config, content, tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from hw.arch import isa, timing
 from hw.arch.config import Space, preset
-from hw.arch.isa import Await, Code, Conv, End, Fault, Pack, Source, Tap, Target, Values, Walk
+from hw.arch.isa import LOADABLE, Await, Code, Conv, End, Fault, Load, Pack, Source, Tap, Target, Values, Walk
 from hw.arch.packed import FieldError, fields_of, used_bits
 from sw.compiler import compile
 from sw.emulator import Machine
@@ -19,8 +19,8 @@ from tests.graphs import random_conv
 from tests.sim.test_core import replay
 
 NONE, ILLEGAL, OVERRUN, ADDRESS = (int(fault) for fault in Fault)
-LONGEST = 15_000  # cycles of a random hostile program
-CONFIG = preset("tiny")
+LONGEST, MOST = 15_000, 1_000  # cycles of a random hostile program, and bytes of its stream
+CONFIG = preset("tiny").replace(weight_depth=5)  # too small to hold the weights
 
 
 def good_graph():
@@ -97,6 +97,19 @@ CASES = {
         Source(base=0, pixel_words=1, channel_words=1, tail_bits=1, rows=1, columns=1, stride=1, padding=0),
         Walk(pixels=300, columns=300, row_skip=0, tap_base=0, taps=1, positions=1, repeat=1), *GOOD[LAST:],
     ], None, ADDRESS, LAST + 2),
+    **{f"{number}: {count} {name} loaded from {first}": (
+        changed(Load, number, **{name: first, words: count}), None, ADDRESS, at(Load, number))
+       for number in (0, 1)
+       for space, (name, _), (words, limits) in zip(
+           LOADABLE, fields_of(Load)[::2], fields_of(Load)[1::2], strict=True)
+       for first, count in ((MEMORIES[space].depth - 1, 2), (dict(fields_of(Load))[name]["high"], limits["high"]))},
+    "loads that nothing waits for": (
+        [*GOOD[: at(Load)], GOOD[at(Load)], GOOD[at(Load, 1)], *without(Load)[at(Load) :]], None, NONE, 0),
+    "load outside, then another": (
+        [dataclasses.replace(GOOD[at(Load)], weights=65_535), GOOD[at(Load)], End()], None, ADDRESS, 0),
+    "load outside, then an image": (
+        [GOOD[0], dataclasses.replace(GOOD[at(Load)], weights=65_535), GOOD[at(Pack)], End()], None, ADDRESS, 1),
+    "load outside, not awaited": ([dataclasses.replace(GOOD[at(Load)], weights=65_535), End()], None, NONE, 0),
     "window": (changed(Pack, window_rows=5, window_columns=5), None, ADDRESS, at(Pack)),
     "window in half a word": (changed(Pack, split=1), None, ADDRESS, at(Pack)),
     "channels in half a word": (changed(Conv, 0, split=1), None, ILLEGAL, FIRST),
@@ -174,8 +187,6 @@ class Bench:
     def good(self):
         assert self.run(self.memories, STREAM, results=True) == (NONE, 0)
         assert self.runs[-1][3] == self.runs[0][3]
-        # What hostile programs may change, the next good frame writes again.
-        self.memories = [item for item in self.memories if item[0] in (Space.PROGRAM, Space.TAPS)]
 
     def hostile(self, words, taps=None, stream=STREAM):
         memories = [(int(Space.PROGRAM), 0, words)] + ([(int(Space.TAPS), 0, taps)] if taps else [])
@@ -214,14 +225,19 @@ def mutant(rng):
     current, total = {}, 0
     for word in words:
         current[type(word)] = word
-        if isinstance(word, Pack):
-            if word.rows * word.columns * word.channels > len(STREAM):
-                return None
+        if isinstance(word, (Pack, Load)):
             total += timing.PACK
         elif isinstance(word, Conv):
             total += timing.conv_cycles(
                 CONFIG, word, current[Walk], current[Source], current.get(Values, isa.NO_VALUES))
-    return words if total < LONGEST else None
+    return words if total < LONGEST and demand(words) < MOST else None
+
+
+def demand(program):
+    """Bytes that the program takes before its second `Pack`."""
+    pack = next(word for word in program if isinstance(word, Pack))
+    return pack.rows * pack.columns * pack.channels + sum(
+        load.stream_bytes(CONFIG) for load in program if isinstance(load, Load))
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -231,9 +247,7 @@ def test_random_hostile_programs(seed, tmp_path):
         program = mutant(rng)
         if program is None:
             continue
-        packs = [word for word in program if isinstance(word, Pack)]
-        stream = STREAM[: packs[0].rows * packs[0].columns * packs[0].channels]
-        met.append(bench.hostile(words_of(program), stream=stream)[0])
+        met.append(bench.hostile(words_of(program), stream=(STREAM * MOST)[: demand(program)])[0])
         if met[-1] or len(met) % 5 == 0:
             bench.good()
     assert {NONE, ILLEGAL, ADDRESS} <= set(met), met
