@@ -5,6 +5,8 @@ integer thresholds, exactly for those coefficients: with y = a O_real + b the ba
 y >= theta_n, that is where O >= ceil((theta_n - b) / (a s)) for a > 0. For a < 0 the channel's weight bits are
 flipped, which negates O, and a with it. For a = 0 the plane is constant.
 
+Activations that are binary numbers come from a binary search, whose steps fold the same (`fixed_point.search_steps`).
+
 Values that shortcuts add need one unit q in the whole network: there a and s / q go into coefficients of each channel.
 """
 
@@ -27,12 +29,13 @@ from .abcnet.layers import Block, PositiveBatchNorm2d
 from .abcnet.reference import reference
 from .calibration import calibrate, moments
 from .errors import AbacusError
-from .fixed_point import Moments, Planes, Sums, sums, threshold
+from .fixed_point import Moments, Planes, Sums, binary_unit, search_steps, sums, threshold
 from .graph import Conv, Graph, Image
 from .node import MAX_SHIFT, MAX_THRESHOLDS
 
 COEFFICIENT_BITS = 12  # what the presets hold
 MOST_BITS = 16  # the widest coefficients chosen by themselves
+ACCUMULATOR_BITS = 14  # of the presets: what planes that pass in one accumulation may count to
 AGREEMENT = 0.999  # share of images whose class stays
 SUM_BITS = 28  # sums of residual layers stay within, as in the presets
 DEVIATIONS = 8  # standard deviations of a normalised value that a shortcut must hold
@@ -119,7 +122,8 @@ def agreement(model: nn.Module, graph: Graph, images: np.ndarray, labels: np.nda
 
 def sum_bits(layers: tuple[Conv, ...]) -> int:
     """Signed bits that hold every sum and threshold of `layers`."""
-    return max(layer.sum_bound() + 1 for layer in layers).bit_length() + 1
+    steps = [int(np.abs(layer.thresholds).max()) for layer in layers if layer.search and layer.thresholds is not None]
+    return max(*(layer.sum_bound() + 1 for layer in layers), *steps, 1).bit_length() + 1
 
 
 class _Exporter:
@@ -138,6 +142,9 @@ class _Exporter:
         """The layer of one block."""
         block, spec, source = self.blocks[name], self.specs[name], self.sources[name]
         planes = self._planes(source)
+        terms = block.conv.weight[0].numel() * block.average**2
+        if source != SOURCE and terms * ((1 << len(planes.beta)) - 1) >> ACCUMULATOR_BITS:
+            planes = replace(planes, fused=False)
         bases, alpha = block.conv.quantizer.planes(block.conv.weight)
         bits, factors = (bases > 0).to(torch.uint8).cpu().numpy(), alpha.double().cpu().numpy()
         common: dict[str, Any] = {
@@ -145,14 +152,17 @@ class _Exporter:
             "pool": spec.pool, "pool_stride": spec.pool_stride or spec.pool, "pool_padding": spec.pool_padding,
             "average": block.average}
         slope, offset = _normalisation(block)
+        statistics = self.moments.get(name) if planes.unit is not None or binary_unit(planes.beta) is None else None
         if name in self.architecture.kept or spec.add:
-            return self._residual(common, block, spec, bits, factors, planes, slope, offset)
+            return self._residual(common, block, spec, bits, factors, planes, slope, offset, statistics)
         made = sums(bits, factors, planes, self._width(source, planes), area=block.average**2,
-                    common=block.activation is None, moments=self.moments.get(name))
+                    common=block.activation is None, moments=statistics)
         if block.activation is None:
             self.scale = float(made.slope[0])
             bias = np.rint((offset + made.offset) / self.scale + made.constant).astype(np.int64)
             return Conv(**common, weights=made.bits, coefficients=_compact(made), bias=bias)
+        if block.activation.levels().even:
+            return self._search(common, block, planes, made, slope, offset)
         return self._thresholds(common, block, made, slope, offset)
 
     def _planes(self, source: str) -> Planes:
@@ -169,10 +179,8 @@ class _Exporter:
         return Planes(levels.beta, np.array([levels.offset]), Padding.LOW if levels.offset else Padding.SKIP)
 
     def _width(self, source: str, planes: Planes) -> int:
-        """Bits of the integers that are rounded: of a binary number's planes, the last one's."""
-        if source == SOURCE:
-            return self.image_bits
-        return self.coefficient_bits - (len(planes.beta) - 1 if planes.unit is not None else 0)
+        """Bits of the integers that are rounded: of planes that are fused, the last one's."""
+        return self.image_bits if source == SOURCE else self.coefficient_bits
 
     def _thresholds(self, common: dict[str, Any], block: Block, made: Sums, slope: np.ndarray,
                     offset: np.ndarray) -> Conv:
@@ -187,8 +195,30 @@ class _Exporter:
                         np.abs(slope), offset, made.slope, made.offset, made.constant, strict=True)]
         return Conv(**{**layer.__dict__, "thresholds": np.array(integers, np.int64)})
 
+    def _search(self, common: dict[str, Any], block: Block, planes: Planes, made: Sums, slope: np.ndarray,
+                offset: np.ndarray) -> Conv:
+        """A layer whose normalisation is in the steps of its search; in sums as fine as they may be."""
+        assert block.activation is not None
+        levels = block.activation.levels()
+        made.flip(slope < 0)
+        draft = Conv(**common, weights=made.bits, coefficients=_compact(made),
+                     thresholds=np.zeros((len(slope), 1), np.int64), search=True)
+        rounded = made.coefficients[..., -1] if planes.unit is not None else made.coefficients
+        limit = (1 << (self._width(common["source"], planes) - 1)) - 1
+        largest = max(1, int(np.abs(rounded).max()))
+        made.scale(max(1, min(limit // largest, (1 << (SUM_BITS - 3)) // draft.sum_bound())))
+        layer = replace(draft, coefficients=_compact(made))
+        step, bits = 2 * levels.beta[-1], levels.code.shape[1]
+        centre = np.zeros(len(slope)) if block.norm is None else _centre(block) * np.where(slope < 0, -1, 1)
+        thresholds = [
+            search_steps(a * scale / step, (mean - shift) / scale - constant, (a * mean + b) / step, bits,
+                         layer.sum_bound(), SUM_BITS)
+            for a, b, mean, scale, shift, constant in zip(
+                np.abs(slope), offset, centre, made.slope, made.offset, made.constant, strict=True)]
+        return replace(layer, thresholds=np.array(thresholds, np.int64))
+
     def _residual(self, common: dict[str, Any], block: Block, spec: BlockSpec, bits: np.ndarray, factors: np.ndarray,
-                  planes: Planes, slope: np.ndarray, offset: np.ndarray) -> Conv:
+                  planes: Planes, slope: np.ndarray, offset: np.ndarray, statistics: Moments | None) -> Conv:
         """A layer whose normalised sums lie on the grid of values."""
         flipped = slope < 0 if spec.pool > 1 else np.zeros(len(slope), bool)
         factors = np.where(flipped, -slope, slope)[:, None] * factors
@@ -201,20 +231,29 @@ class _Exporter:
             if largest / grid > limit + 0.5 and shift:
                 continue
             made = sums(bits, factors, planes, self._width(common["source"], planes), grid=grid, area=block.average**2,
-                        moments=self.moments.get(common["name"]))
+                        moments=statistics)
             made.flip(flipped)
             bias = np.rint(made.constant + (offset + made.offset) / grid + half * (1 << shift)).astype(np.int64)
-            thresholds, code = (None, None) if block.activation is None else _levels(common["name"], block)
-            if thresholds is not None:
-                row = np.ceil(thresholds / grid).astype(np.int64)
-                thresholds = np.broadcast_to(row, (len(slope), len(row))).copy()
+            row, code = (None, None) if block.activation is None else self._row(common["name"], block, grid)
             layer = Conv(
-                **common, weights=made.bits, coefficients=_compact(made), bias=bias, thresholds=thresholds, code=code,
-                add=spec.add, keep=common["name"] in self.architecture.kept, shift=shift,
+                **common, weights=made.bits, coefficients=_compact(made), bias=bias,
+                thresholds=None if row is None else np.tile(row, (len(slope), 1)), code=code,
+                search=row is not None and code is None, add=spec.add, shift=shift,
+                keep=common["name"] in self.architecture.kept,
                 rectify=common["name"] in self.architecture.kept and spec.rectify)
             if layer.sum_bound() < 1 << (SUM_BITS - 1) or not shift:
                 return layer
         raise AssertionError("the last shift is always taken")
+
+    def _row(self, name: str, block: Block, grid: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Thresholds int64 [t] and code of sums on a grid; steps of a search and None."""
+        assert block.activation is not None
+        levels = block.activation.levels()
+        if not levels.even:
+            thresholds, code = _levels(name, block)
+            return np.ceil(thresholds / grid).astype(np.int64), code
+        steps = search_steps(grid / (2 * levels.beta[-1]), 0.0, 0.0, levels.code.shape[1], 0, SUM_BITS)
+        return np.array(steps, np.int64), None
 
     def _value_unit(self) -> float:
         """q such that the values of all shortcuts fit VALUE_BITS, by the statistics that normalisation gives them."""
@@ -243,6 +282,14 @@ def _levels(name: str, block: Block) -> tuple[np.ndarray, np.ndarray]:
 def _compact(made: Sums) -> np.ndarray:
     """Coefficients without a channel axis where all channels have the same."""
     return made.coefficients if len(made.coefficients) > 1 else made.coefficients[0]
+
+
+def _centre(block: Block) -> np.ndarray:
+    """[co] O_real where a normalised value is that of an average input."""
+    norm, bias = block.norm, block.conv.bias
+    assert norm is not None and norm.running_mean is not None
+    mean = norm.running_mean - (0 if bias is None else bias)
+    return mean.detach().double().cpu().numpy()
 
 
 def _normalisation(block: Block) -> tuple[np.ndarray, np.ndarray]:

@@ -16,17 +16,19 @@ SCALES = 4096  # candidates for the common scale of a layer's coefficients
 class Planes:
     """What a layer reads: R = offset[c] + sum_j beta_j A_j of channel c, outside the map as `pad` says.
 
-    beta float64 [n]; offset float64 [channels] or [1].
+    beta float64 [n]; offset float64 [channels] or [1]. `fused`: planes of a binary number pass in one accumulation, so
+    that their coefficients must be one factor's; else they are rounded one by one.
     """
 
     beta: np.ndarray
     offset: np.ndarray
     pad: Padding
+    fused: bool = True
 
     @property
     def unit(self) -> float | None:
-        """See `binary_unit`."""
-        return binary_unit(self.beta)
+        """See `binary_unit`; None too if the planes are not fused."""
+        return binary_unit(self.beta) if self.fused else None
 
 
 def binary_unit(beta: np.ndarray) -> float | None:
@@ -53,6 +55,11 @@ class Sums:
         self.bits = np.where(channels[None, :, None, None, None], 1 - self.bits, self.bits)
         self.constant = np.where(channels, -self.constant, self.constant)
         self.offset = np.where(channels, -self.offset, self.offset)
+
+    def scale(self, factor: int) -> None:
+        """Multiply O by `factor`."""
+        self.coefficients = self.coefficients * factor
+        self.slope, self.constant = self.slope / factor, self.constant * factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +98,14 @@ def sums(bits: np.ndarray, factors: np.ndarray, planes: Planes, width: int, *, g
         integers, scale = np.concatenate([row for row, _ in made]), np.array([single for _, single in made])
     slope, offset = _line(flat, integers * scale[:, None], moments, common, grid is not None)
     signs = (bits.astype(np.int64) * 2 - 1).sum(axis=(3, 4))  # [m, co, ci]
-    offsets = (signs * planes.offset).sum(axis=2).T  # [co, m]
+    # Zeros outside the map are planes of -1, exactly: what remains of the offset is that of the values.
+    low = planes.beta.sum() if unit is None and planes.pad is Padding.LOW else 0.0
+    offsets = (signs * (planes.offset - low)).sum(axis=2).T  # [co, m]
     integers = integers.reshape(real.shape)
     if unit is None:
         constant = (factors * offsets).sum(axis=1) / scale
+        if low:
+            constant = constant + (integers.sum(axis=2) * signs.sum(axis=2).T).sum(axis=1) * area
     else:
         constant = (integers[..., 0] * offsets).sum(axis=1) * area / unit
         integers = integers << np.arange(len(planes.beta) - 1, -1, -1)
@@ -194,3 +205,16 @@ def threshold(target: float, slope: float, constant: float, bound: int) -> int:
         return -bound if target <= 0 else bound + 1
     whole = math.floor(constant)
     return min(max(math.ceil(target / slope - (constant - whole)) - whole, -bound), bound + 1)
+
+
+def search_steps(slope: float, centre: float, level: float, bits: int, bound: int, width: int) -> list[int]:
+    """Steps of a binary search for the level round(level + slope (O - centre)), held to `bits` bits; |O| <= bound.
+
+    Steps have at most `width` bits, signed, or two more than the sums. A slope so small that they would not fit is made
+    larger: seen from the centre the level then still hardly moves.
+    """
+    half, room = 1 << (bits - 1), max((1 << (width - 1)) - 1, 4 * bound) - bound
+    unit = min(1 / slope if slope > 0 else math.inf, (room - 1) / half)
+    middle = centre + (half - 0.5 - level) * unit
+    first = math.ceil(min(max(middle, -bound - room), bound + room))
+    return [first, *(round(unit * (1 << j)) for j in range(bits - 2, -1, -1))]

@@ -21,13 +21,15 @@ from .quantize import MAX_PLANES, BinaryActivation, QuantizeError, soft_activati
 class Levels:
     """Rhat = offset + sum_n beta_n (2 code[level] - 1)_n with level = #{t : R >= thresholds[t]}.
 
-    thresholds float64 [t], ascending; code uint8 [t + 1, n]; beta float64 [n].
+    thresholds float64 [t], ascending; code uint8 [t + 1, n]; beta float64 [n]. `even`: the thresholds are evenly spaced
+    and the code is the level as a binary number, most significant plane first.
     """
 
     thresholds: np.ndarray
     code: np.ndarray
     beta: np.ndarray
     offset: float = 0.0
+    even: bool = False
 
     @property
     def floor(self) -> float:
@@ -35,12 +37,12 @@ class Levels:
         return float(self.offset - self.beta.sum())
 
     @staticmethod
-    def even(bits: int, top: float) -> Levels:
+    def binary(bits: int, top: float) -> Levels:
         """2^bits values from 0 to `top`, evenly spaced, rounded to the nearest; planes most significant first."""
         steps = (1 << bits) - 1
         powers = np.arange(bits - 1, -1, -1)
         code = (np.arange(steps + 1)[:, None] >> powers & 1).astype(np.uint8)
-        return Levels((np.arange(steps) + 0.5) * top / steps, code, 2.0 ** powers * top / steps / 2, top / 2)
+        return Levels((np.arange(steps) + 0.5) * top / steps, code, 2.0 ** powers * top / steps / 2, top / 2, even=True)
 
 
 class ActivationQuantizer(nn.Module):
@@ -137,38 +139,40 @@ class DorefaActivations(ActivationQuantizer):
         return x.clamp(0, 1)
 
     def levels(self) -> Levels:
-        return Levels.even(self.bits, 1.0)
+        return Levels.binary(self.bits, 1.0)
 
 
 class RealActivations(ActivationQuantizer):
-    """Rhat = max(0, R): full-precision activations. Gradient: exact.
+    """Rhat = max(0, R): full-precision activations, on the accelerator 2^bits even levels from 0 to `peak`.
 
-    On the accelerator 2^4 even levels from 0 to `peak`, because it compares with at most 15 thresholds. `peak`, a
-    buffer, follows the largest value while training; `sw.calibration` sets it to where the levels err least.
+    `rounded`: Rhat is what the accelerator has, round(min(max(0, R), peak) / s) s with s = peak / (2^bits - 1);
+    dc/dR = dc/dRhat [0 <= R <= peak]. Else Rhat and its gradient are exact. `peak`, a buffer, follows the largest value
+    while training, so that nothing is cut off; `sw.calibration` sets it to where the levels err least.
     """
 
     peak: Tensor
 
-    def __init__(self, bits: int = 4):
+    def __init__(self, bits: int = MAX_PLANES, *, rounded: bool = False):
         super().__init__()
-        self.bits = bits
+        self.bits, self.rounded = bits, rounded
         self.register_buffer("peak", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
+        real = self.soft(x)
+        return _Rounded.apply(x, self.peak, float((1 << self.bits) - 1)) if self.rounded else real
+
+    def soft(self, x: Tensor) -> Tensor:
         x = F.relu(x)
         if self.training:
             with torch.no_grad():
                 self.peak.copy_(torch.maximum(0.999 * self.peak, x.detach().max()))
         return x
 
-    def soft(self, x: Tensor) -> Tensor:
-        return self.forward(x)
-
     def levels(self) -> Levels:
         if not self.peak > 0:
             raise QuantizeError("full-precision activations must have seen images before they are exported: train, "
                                 "or calibrate")
-        return Levels.even(self.bits, float(self.peak))
+        return Levels.binary(self.bits, float(self.peak))
 
 
 class _Sign(torch.autograd.Function):
@@ -195,3 +199,19 @@ class _Even(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return grads[0] * ((x >= 0) & (x <= 1)), None
+
+
+class _Rounded(torch.autograd.Function):
+    """The nearest of `steps` + 1 even values from 0 to `peak`, halves up; max(0, x) while there is no peak."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, peak: Tensor, steps: float) -> Tensor:
+        x = x.to(peak.dtype)
+        ctx.save_for_backward(x, peak.clone())
+        step = peak / steps
+        return torch.where(peak > 0, (torch.minimum(x.clamp(min=0), peak) / step + 0.5).floor() * step, x.clamp(min=0))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        x, peak = ctx.saved_tensors
+        return grads[0] * ((x >= 0) & ((x <= peak) | (peak <= 0))), None, None

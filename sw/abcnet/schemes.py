@@ -2,7 +2,7 @@
 
     scheme("abc", M=3, N=3)                  the paper's 3 x 3
     scheme("abc", M=5, N=5, symmetric=True)  the same with coefficients that the accelerator recodes to 3 x 3
-    scheme("abc-real", M=3)                  full-precision activations (4-bit planes in hardware)
+    scheme("abc-real", M=3)                  full-precision activations (8-bit planes in hardware)
     scheme("dorefa")                         1-bit weights, 4-bit activations
 """
 
@@ -91,14 +91,14 @@ _WEIGHTS: dict[str, Callable[[Scheme], wt.WeightQuantizer]] = {
 }
 _ACTIVATIONS: dict[str, Callable[[Scheme], act.ActivationQuantizer]] = {
     "abc": lambda s: act.AbcActivations(s.v, symmetric=s.symmetric),
-    "bwn": lambda s: act.RealActivations(),
+    "bwn": lambda s: act.RealActivations(rounded=True),
     "bnn": lambda s: act.SignActivations(),
     "xnor": lambda s: act.SignActivations(),
     "dorefa": lambda s: act.DorefaActivations(s.activation_bits),
     "real": lambda s: act.RealActivations(),
 }
 _WEIGHTS["abc-real"] = _WEIGHTS["abc"]
-_ACTIVATIONS["abc-real"] = _ACTIVATIONS["real"]
+_ACTIVATIONS["abc-real"] = _ACTIVATIONS["bwn"]
 
 # Names and what they are; options that each takes.
 SCHEMES = {
@@ -108,7 +108,7 @@ SCHEMES = {
     "bnn": "BNN: signs of weights and activations",
     "xnor": "XNOR-Net: binary weights with a scale per channel, signs of activations",
     "dorefa": "DoReFa-Net, 1-bit weights and 4-bit activations unless told otherwise",
-    "real": "full precision: the baseline; 8-bit weights and 4-bit activations in hardware",
+    "real": "full precision: the baseline; 8-bit weights and activations in hardware",
 }
 _OPTIONS = {
     "abc": {"M", "N", "u", "v", "channelwise", "trained", "symmetric"},

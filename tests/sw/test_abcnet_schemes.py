@@ -63,16 +63,38 @@ def test_activations_are_the_values_of_their_levels(name):
     assert quantizer(x).tolist() == pytest.approx(value.tolist(), abs=1e-6)
 
 
-def test_sixteen_levels_are_within_half_a_step_of_relu():
-    quantizer = RealActivations()
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_levels_of_full_precision_are_within_half_a_step_of_relu(bits):
+    exact, rounded = RealActivations(bits), RealActivations(bits, rounded=True)
     x = torch.linspace(-1, 5, 700)
-    quantizer(x)
-    levels = quantizer.levels()
-    assert levels.code.shape == (16, 4)
+    assert torch.equal(exact(x), x.clamp_min(0))
+    rounded(x)
+    levels, steps = rounded.levels(), (1 << bits) - 1
+    assert levels.even and levels.code.shape == (1 << bits, bits)
     level = (x.double().numpy()[:, None] >= levels.thresholds).sum(1)
     value = levels.offset + (2.0 * levels.code[level] - 1) @ levels.beta
-    assert np.abs(value - x.clamp_min(0).numpy()).max() <= 5 / 15 / 2 + 1e-6
+    assert np.abs(value - x.clamp_min(0).numpy()).max() <= 5 / steps / 2 + 1e-6
     assert levels.floor == pytest.approx(0)
+    assert rounded(x).numpy() == pytest.approx(value, abs=1e-6)
+
+
+def test_rounding_cuts_off_at_its_peak_and_passes_gradients_below():
+    quantizer = RealActivations(2, rounded=True).train()
+    quantizer(torch.tensor([3.0]))
+    x = torch.tensor([-1.0, 0.0, 0.4, 0.5, 1.6, 2.9, 3.1], requires_grad=True)
+    y = quantizer.eval()(x)
+    assert y.tolist() == [0, 0, 0, 1, 2, 3, 3]
+    y.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 1, 0]
+
+
+def test_without_images_rounding_is_relu():
+    quantizer = RealActivations(rounded=True).eval()
+    x = torch.tensor([-1.0, 0.3, 7.0], requires_grad=True)
+    y = quantizer(x)
+    assert torch.equal(y, torch.relu(x))
+    y.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1]
 
 
 def test_the_peak_is_seen_in_training_only():
