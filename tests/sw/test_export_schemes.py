@@ -60,7 +60,7 @@ class Rounded(torch.nn.Module):
 
 
 def as_on_hardware(model, images):
-    """The float network with 4-bit activations and 8-bit weights where it has real ones."""
+    """The float network with 8-bit activations and 8-bit weights where it has real ones."""
     if any(hasattr(block.activation, "peak") for block in model.block_list):
         calibrate(model, images)
         for block in model.block_list:
