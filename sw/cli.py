@@ -51,7 +51,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_devices(parsers.add_parser("devices", help="list serial ports and what answers at them"))
     _add_doctor(parsers.add_parser("doctor", help="find out what is wrong"))
     for name, text in (("train", "train a model"), ("export", "make a model file of a checkpoint"),
-                       ("study", "train many models and compare them")):
+                       ("study", "train many models and compare them"), ("cards", "write the cards of models")):
         part = parsers.add_parser(name, help=f"{text} (needs torch)")
         if arguments[:1] == [name]:
             commands.add_torch_command(part, name)

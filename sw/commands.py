@@ -67,8 +67,8 @@ def compile_model(args: argparse.Namespace) -> int:
 
 
 def add_torch_command(parser: argparse.ArgumentParser, name: str) -> None:
-    """Complete the parser of `train`, `export` or `study`, which need torch."""
-    part = torch_part({"export": "export_command", "study": "study_command"}.get(name, name))
+    """Complete the parser of a command that needs torch."""
+    part = torch_part(name if name == "train" else f"{name}_command")
     part.add_arguments(parser)
     parser.set_defaults(command=part.run)
 

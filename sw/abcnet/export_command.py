@@ -11,7 +11,7 @@ import numpy as np
 from sw import artifact, data
 from sw.export import ExportError, agreement, export
 
-from . import checkpoint
+from . import checkpoint, memory
 from .architecture import Network
 
 GOLDEN = 20  # images of the test set kept in a model file with their logits
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, write the file if asked to, and print widths and agreement. Raises `AbacusError` for bad input."""
     if args.output is not None and (args.output.suffix != ".abacus" or not args.output.parent.is_dir()):
         raise ExportError(f"output must be a .abacus file in a directory that exists, not {args.output}")
+    memory.keep()
     model = checkpoint.load(args.checkpoint)
     spec = model.architecture
     dataset = data.load(args.dataset or DATASETS.get(spec.name, "folder"), args.data, image=spec.image)

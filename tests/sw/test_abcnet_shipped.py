@@ -10,6 +10,7 @@ from sw import artifact, data
 from sw.abcnet import checkpoint
 from sw.abcnet.layers import PositiveBatchNorm2d
 from sw.abcnet.reference import reference
+from sw.cli import main
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -32,14 +33,39 @@ def test_cards_tell_what_the_files_say(name):
     facts = artifact.load(MODELS / f"{name}.abacus").graph.metadata
     figures = dict(re.findall(r"(float accuracy|integer accuracy|argmax agreement) ([01]\.\d+)", facts["test"]))
     column = 1 + ["digits", "fashion"].index(name)
-    rows = [line.split("|") for line in (MODELS / "README.md").read_text().splitlines() if line.startswith("|")]
-    card = {row[1].strip(): row[1 + column].strip() for row in rows}
-    assert card["coefficient bits"] == facts["coefficient_bits"]
-    assert card["sum bits"] == facts["sum_bits"]
-    assert card["float test accuracy"] == f"{100 * float(figures['float accuracy']):.2f} %"
-    assert card["integer test accuracy"] == f"{100 * float(figures['integer accuracy']):.2f} %"
-    assert card["argmax agreement, whole test set"] == f"{100 * float(figures['argmax agreement']):.2f} %"
+    told = card((MODELS / "README.md").read_text(), column)
+    assert told["coefficient bits"] == facts["coefficient_bits"]
+    assert told["sum bits"] == facts["sum_bits"]
+    assert told["float test accuracy"] == f"{100 * float(figures['float accuracy']):.2f} %"
+    assert told["integer test accuracy"] == f"{100 * float(figures['integer accuracy']):.2f} %"
+    assert told["argmax agreement, whole test set"] == f"{100 * float(figures['argmax agreement']):.2f} %"
     assert float(figures["argmax agreement"]) >= 0.999
+
+
+def card(text, column):
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("|")]
+    return {row[1].strip(): row[1 + column].strip() for row in rows}
+
+
+def test_cards_are_what_the_command_measures(tmp_path, capsys):
+    """The column of the model whose data is always there."""
+    shipped = (MODELS / "README.md").read_text()
+    assert main(["cards", str(MODELS / "digits.abacus")]) == 0
+    measured = capsys.readouterr().out
+    assert card(measured, 1) == card(shipped, 1)
+    assert len(card(measured, 1)) > 15
+    assert measured.splitlines()[:6] == shipped.splitlines()[:6]
+    assert main(["cards", str(MODELS / "digits.abacus"), "--output", str(tmp_path / "cards.md")]) == 0
+    assert (tmp_path / "cards.md").read_text() == measured
+
+
+def test_cards_refuse_what_does_not_belong_together(tmp_path, capsys):
+    for name, suffix in (("digits", "abacus"), ("fashion", "npz")):
+        (tmp_path / f"x.{suffix}").write_bytes((MODELS / f"{name}.{suffix}").read_bytes())
+    assert main(["cards", str(tmp_path / "x.abacus")]) == 2
+    assert "x.abacus must be exported from the checkpoint beside it, which is of fashion" in capsys.readouterr().err
+    assert main(["cards", str(MODELS / "digits.abacus"), "--output", str(tmp_path / "no" / "x.md")]) == 2
+    assert re.search("cards .*x.md cannot be written: No such file", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("name", "planes"), [("digits", 2), ("fashion", 3)])
