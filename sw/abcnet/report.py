@@ -147,13 +147,13 @@ class Report:
                  f"Cycles and memories of preset `{self.study.preset}` ({self.config.macs_per_cycle:,} binary MAC a "
                  f"cycle, M = {self.config.M}, N = {self.config.N}), from the compiler, whose prediction is the "
                  "hardware's counter. All points run on the same bitstream, so LUTs do not differ: docs/boards.md has "
-                 "them. A star marks the frontier: nothing faster is as accurate. A dagger: needs a coefficient memory "
-                 f"deeper than the preset's {self.config.coefficient_depth} words.", ""]
+                 "them. A star marks the frontier: nothing faster is as accurate. A dagger: needs deeper memories than "
+                 "the preset has, which `results.csv` names.", ""]
         for label, results in sorted(self.by_label.items(), key=lambda item: self.costs[item[0]].cycles or 1 << 62):
             cost, value = self.costs[label], mean(result.accuracy for result in results)
             star = "*" if cost.cycles and value > best else ""
             best = max(best, value) if cost.cycles else best
-            dagger = "†" if cost.coefficient_depth > self.config.coefficient_depth else ""
+            dagger = "†" if cost.deeper else ""
             figures = ([f"{cost.cycles:,}{dagger}", f"{cost.parameter_bits / 1000:,.0f}",
                         f"{cost.activation_bits / 1000:,.0f}"] if cost.cycles else [cost.reason, ABSENT, ABSENT])
             rows.append([label, f"{value:.2f}", star, *figures])

@@ -40,6 +40,11 @@ from .trainer import Trainer
 
 VERSION = 1  # of the method; a change makes earlier results those of another study
 DEEPEST = 4096  # coefficient memory, in words per chain
+DEPTHS = ("weight_depth", "activation_depth", "tap_depth", "coefficient_depth", "threshold_depth", "program_depth",
+          "value_depth")
+FACTORS = (2, 4, 8, 16, 32)
+MOST = {"tap_depth": 4096, "program_depth": 4096}  # the others hold 65,536 words
+VALUES = 256  # residual values of a configuration that has none, before a factor
 COST_IMAGES = 100  # what the exporter wants at least
 LEAST_BITS = 8  # of coefficients, before a network counts as not fitting
 PLANES = (1, 3, 5)
@@ -76,7 +81,7 @@ class Study:
 class Cost:
     """What a network takes on one configuration: cycles per image; bits of weights, coefficients and thresholds as
     stored; peak activation bits; binary convolutions per layer after recoding, the most of any layer; width of the
-    coefficients; depth of their memory. Why not, if it does not fit.
+    coefficients; what is deeper than in the configuration. Why not, if it does not fit.
     """
 
     cycles: int = 0
@@ -84,7 +89,7 @@ class Cost:
     activation_bits: int = 0
     convolutions: int = 0
     coefficient_bits: int = 0
-    coefficient_depth: int = 0
+    deeper: str = ""
     reason: str = ""
 
 
@@ -239,18 +244,36 @@ def _start(study: Study, seed: int, dataset: Dataset, folder: Path, quiet: bool)
 
 
 def cost(graph: Graph, config: Config) -> Cost:
-    """Cost of a graph on a configuration, as its compiled program has it; with a deeper coefficient memory if need be,
-    which costs block RAM and no cycles.
+    """Cost of a graph on a configuration, as its compiled program has it; with deeper memories if need be, which cost
+    block RAM and no cycles. All of the network stays in them.
     """
-    try:
-        program = compile(graph, config)
-    except CompileError as error:
-        if "of coefficients memory" in str(error) and config.coefficient_depth < DEEPEST:
-            return cost(graph, config.replace(coefficient_depth=2 * config.coefficient_depth))
-        return Cost(reason=str(error))
-    memory = {space: config.memories[space] for space in program.memories}
-    bits = sum(words.shape[0] * words.shape[1] * memory[space].bits for space, words in program.memories.items())
-    planes = [stage.planes.split(" ")[0].split("x") for stage in program.stages if "x" in stage.planes]
-    return Cost(program.predicted_cycles, bits, program.activation_words * config.pixel_lanes * config.N * config.word,
-                max(int(np.prod([int(count) for count in pair])) for pair in planes[1:]),
-                coefficient_depth=config.coefficient_depth)
+    reason = ""
+    for deeper, larger in _deeper(config):
+        try:
+            program = compile(graph, larger)
+        except CompileError as error:
+            reason = str(error)
+            continue
+        if len(program.stream):  # whose time is the link's
+            reason = f"{len(program.stream)} bytes of parameters must travel with every image"
+            continue
+        memory = {space: larger.memories[space] for space in program.memories}
+        bits = sum(words.shape[0] * words.shape[1] * memory[space].bits for space, words in program.memories.items())
+        planes = [stage.planes.split(" ")[0].split("x") for stage in program.stages if "x" in stage.planes]
+        activation_bits = program.activation_words * config.pixel_lanes * config.N * config.word
+        return Cost(program.predicted_cycles, bits, activation_bits,
+                    max(int(np.prod([int(count) for count in pair])) for pair in planes[1:]), deeper=deeper)
+    return Cost(reason=reason)
+
+
+def _deeper(config: Config) -> Iterator[tuple[str, Config]]:
+    """(what is deeper, configuration): as it is, with more coefficients, with more of everything."""
+    yield "", config
+    depth = 2 * config.coefficient_depth
+    while depth <= DEEPEST:
+        yield f"{depth} coefficients", config.replace(coefficient_depth=depth)
+        depth *= 2
+    for factor in FACTORS:
+        depths = {name: getattr(config, name) for name in DEPTHS} | {"value_depth": config.value_depth or VALUES}
+        yield f"all memories x{factor}", config.replace(**{
+            name: min(factor * depth, MOST.get(name, 1 << 16)) for name, depth in depths.items()})
