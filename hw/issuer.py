@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arch import timing
 from hw.arch.config import Config
 from hw.arch.isa import Conv, Source, Walk
 from hw.layouts import issue_layout, layout_of
@@ -24,7 +25,8 @@ class Issuer(wiring.Component):
     -------
     source, walk, conv : the layer; they hold from two cycles before `begin` on and while `active`
     begin : start; the first word is issued in the next cycle
-    period : least cycles between the ends of two pixel groups
+    period : least cycles between the ends of two pixel groups; the first one may end `hw.arch.timing.least_period`
+        cycles after `begin`
     issue : a cycle late; `group` with its last word of a pixel group; `active` until the layer is issued
     fault : a tap or weight outside its memory was asked for; it is not issued
     """
@@ -67,8 +69,8 @@ class Issuer(wiring.Component):
 
         # Distances between the ends of passes and of pixel groups.
         pass_due = countdown(m, go & last, Const(config.chain - 1), "pass")
-        group_due = countdown(
-            m, self.begin | (go & end_position), (self.period - 1)[:len(self.period)], "group")
+        rest = (Mux(self.begin, timing.least_period(config), self.period) - 1)[:len(self.period)]
+        group_due = countdown(m, self.begin | (go & end_position), rest, "group")
         m.d.comb += go.eq(self.active & (~last | pass_due) & (~end_position | group_due))
 
         tap, offset, weight = self._pointers(m, go, ends)

@@ -77,7 +77,7 @@ def issue_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values:
     words = walk.taps * source.channel_words * (conv.activation_passes if conv.fused else 1)
     groups = conv.row_groups * -(-walk.pixels // config.pixel_lanes)
     spaced, period = max(words, config.chain), group_period(config, conv, values)
-    return max(words + (passes - 1) * spaced, period) + (groups - 1) * max(passes * spaced, period)
+    return max(words + (passes - 1) * spaced, least_period(config)) + (groups - 1) * max(passes * spaced, period)
 
 
 def finish_cycles(config: Config, conv: Conv, walk: Walk, values: Values) -> int:

@@ -95,6 +95,7 @@ async def random_layers(dut):
         ends = [cycle for cycle, (_, group, *_) in enumerate(watch.seen) if group]
         assert len(ends) == conv.row_groups * -(-walk.pixels // config.pixel_lanes)
         assert all(b - a >= period for a, b in zip(ends, ends[1:], strict=False))
+        assert ends[0] >= timing.least_period(config) - 1
 
 
 @cocotb.test()

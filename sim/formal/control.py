@@ -99,9 +99,12 @@ def issuer(m: Module, dut: Opened) -> None:
     m.d.comb += [Assert(dut[f"{name}_due"] | (dut[f"{name}_left"] != 0)) for name in ("pass", "group")]
 
     # Distances, told from the outputs: `since` the event before, or since the layer began.
+    apart = Signal(16, init=1)
+    with m.If(i.begin | i.group):
+        m.d.sync += apart.eq(Mux(i.begin, timing.least_period(CONFIG), period))
     for name, event, from_begin, least, left in (
         ("pass", i.issue.valid & i.issue.last, False, CONFIG.chain, pass_left),
-        ("group", i.group, True, period, group_left),
+        ("group", i.group, True, apart, group_left),
     ):
         since = Signal(16, name=f"since_{name}", init=FOREVER)
         with m.If(i.begin & from_begin):
