@@ -90,10 +90,9 @@ class Sequencer(wiring.Component):
         groups = Signal(8)  # pixel groups on their way
         wait = Signal(range(timing.halt(config) + 1))
         word = Signal.like(self.word)
+        allowed = Signal()  # the instruction is legal and what it needs is set up
         decodes = {opcode: Signal(name=f"decodes_{opcode.name.lower()}") for opcode in OPCODES}
         m.d.comb += self.address.eq(counter)
-        m.d.sync += word.eq(self.word)
-        m.d.sync += [flag.eq(legal(self.word, OPCODES[opcode], config)) for opcode, flag in decodes.items()]
         m.d.sync += halves.eq((self.source.channel_words == 1) & (self.source.tail_bits <= config.word // 2))
         m.d.sync += groups.eq(groups + self.group - self.group_done)
         with m.If(status.busy):
@@ -117,11 +116,19 @@ class Sequencer(wiring.Component):
                 m.next = "Check"
                 with m.If(counter == config.program_depth):
                     halt(Fault.OVERRUN, counter)
-            with m.State("Check"):  # the word and its checks are registered
+            with m.State("Check"):
+                m.d.sync += word.eq(self.word)
+                m.d.sync += [flag.eq(legal(self.word, OPCODES[opcode], config)) for opcode, flag in decodes.items()]
+                m.next = "Judge"
+            with m.State("Judge"):
+                m.d.sync += allowed.eq(self._allowed(word, decodes, present, halves))
                 m.next = "Decode"
             with m.State("Decode"):
                 m.d.sync += counter.eq(counter + 1)
-                self._decode(m, word, decodes, present, halves, lambda: halt(Fault.ILLEGAL, here))
+                with m.If(allowed):
+                    self._execute(m, word, present)
+                with m.Else():
+                    halt(Fault.ILLEGAL, here)
             with m.State("Prepare"):
                 m.d.comb += self.prepare.eq(1)
                 m.next = "Settle"
@@ -172,48 +179,46 @@ class Sequencer(wiring.Component):
         with m.State("Await"):
             wait(held.eq(0))
 
-    def _decode(self, m, word, decodes, present, halves, illegal):
+    def _allowed(self, word, decodes, present, halves):
+        """Whether an instruction word decodes and the set-up that it needs is there."""
+        conv = data.View(layout_of(Conv), word[OPCODE_WIDTH : OPCODE_WIDTH + used_bits(Conv)])
+        to_run = {cls: present.bit_select(n, 1) for n, cls in enumerate(SETUPS)}
+        written = to_run[Target] & present[-2:].all()
+        ready = {
+            Conv: to_run[Source] & to_run[Walk] & (~conv.split | halves) & (~conv.search | (conv.levels <= MOST_STEPS))
+            & ((conv.levels == 0) | (written & (conv.target_groups != 0))),
+            Pack: to_run[Target],
+        }
+        return Cat(
+            (word[:OPCODE_WIDTH] == opcode) & decodes[opcode] & ready.get(cls, 1) for opcode, cls in OPCODES.items()
+        ).any()
+
+    def _execute(self, m, word, present):
         """Store a set-up instruction, or start what the instruction asks for."""
         status, operands = self.status, word[OPCODE_WIDTH:]
         registers = {Source: self.source, Walk: self.walk, Target: self.target, Values: self.values, Conv: self.conv,
                      Pack: self.pack, Load: self.load}
-        view = data.View(layout_of(Conv), operands[: used_bits(Conv)])
-        to_run = {cls: present.bit_select(n, 1) for n, cls in enumerate(SETUPS)}
-        written = to_run[Target] & present[-2:].all()
-
         m.next = "Fetch"
         with m.Switch(word[:OPCODE_WIDTH]):
             for opcode, cls in OPCODES.items():
                 with m.Case(opcode):
-                    ready = 1
-                    if cls is Conv:
-                        ready = to_run[Source] & to_run[Walk] & (~view.split | halves) & (
-                            ~view.search | (view.levels <= MOST_STEPS)) & (
-                            (view.levels == 0) | (written & (view.target_groups != 0)))
-                    elif cls is Pack:
-                        ready = to_run[Target]
-                    with m.If(~(decodes[opcode] & ready)):
-                        illegal()
-                    with m.Else():
-                        if cls in registers:
-                            m.d.sync += registers[cls].eq(operands)
-                        if cls in SETUPS:
-                            m.d.sync += present[SETUPS.index(cls)].eq(1)
-                        elif cls is Code:
-                            half = operands[0]
-                            m.d.sync += [
-                                present.bit_select(half + len(SETUPS), 1).eq(1),
-                                self.code[half].eq(operands[1 : 1 + CODE_BITS]),
-                            ]
-                        elif cls is Conv:
-                            m.next = "Prepare"
-                        elif cls in (Pack, Load, Await):
-                            m.next = cls.__name__
-                        elif cls is End:
-                            m.d.sync += [status.busy.eq(0), status.frames.eq(status.frames + 1)]
-                            m.next = "Idle"
-            with m.Default():
-                illegal()
+                    if cls in registers:
+                        m.d.sync += registers[cls].eq(operands)
+                    if cls in SETUPS:
+                        m.d.sync += present[SETUPS.index(cls)].eq(1)
+                    elif cls is Code:
+                        half = operands[0]
+                        m.d.sync += [
+                            present.bit_select(half + len(SETUPS), 1).eq(1),
+                            self.code[half].eq(operands[1 : 1 + CODE_BITS]),
+                        ]
+                    elif cls is Conv:
+                        m.next = "Prepare"
+                    elif cls in (Pack, Load, Await):
+                        m.next = cls.__name__
+                    elif cls is End:
+                        m.d.sync += [status.busy.eq(0), status.frames.eq(status.frames + 1)]
+                        m.next = "Idle"
 
     def _period(self, m):
         """`hw.arch.timing.group_period`, as a maximum over two cycles."""

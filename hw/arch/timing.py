@@ -10,7 +10,7 @@ from __future__ import annotations
 from .config import IMAGE_PLANES, Config
 from .isa import Conv, Load, Pack, Source, Values, Walk
 
-FETCH = 3  # read, check and decode one instruction
+FETCH = 4  # read, check and decode one instruction
 END = FETCH
 FEED = 8  # an issued word to column 0's operands
 DRAIN = 5  # operands to the first drain slot: count in three cycles, accumulate, load

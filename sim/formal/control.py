@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from hw.arch import timing
 from hw.arch.config import Config
-from hw.arch.isa import MOST_STEPS, OPCODES, Conv, End, Fault, Source, Target, Walk, ceilings
+from hw.arch.isa import MOST_STEPS, OPCODES, Conv, End, Fault, Pack, Source, Target, Walk, ceilings
 from hw.arch.packed import Packed, fields_of, used_bits
 from hw.issuer import Issuer
 from hw.layouts import layout_of
@@ -147,7 +147,8 @@ def sequencer(m: Module, dut: Opened) -> None:
     counter, wait, here = dut["counter"], dut["wait"], dut["here"]
     waiting = ~s.intake_fault & s.intake_busy
     waits = {
-        "Idle": ~s.start, "Fetch": 0, "Check": 0, "Decode": 0, "Prepare": 0, "Settle": 0, "Lanes": ~s.lanes_ready,
+        "Idle": ~s.start, "Fetch": 0, "Check": 0, "Judge": 0, "Decode": 0, "Prepare": 0, "Settle": 0,
+        "Lanes": ~s.lanes_ready,
         "Issue": ~s.unit_fault & (s.issuing | s.group | (dut["groups"] != 0)), "Pack": ~dut["held"] & waiting,
         "Load": waiting, "Await": waiting, "Halt": wait != 0,
     }
@@ -166,7 +167,8 @@ def sequencer(m: Module, dut: Opened) -> None:
         Assert(dut.legal()), Assert(sum(was.values()) <= 1), Assert(counter <= CONFIG.program_depth),
         Assert(~(was["Decode"] | was["Idle"]) | (counter == Mux(was["Decode"], before + 1, 0))),
         Assert(was["Decode"] | was["Idle"] | ~sum(was.values()).any() | (counter == before)),
-        Assert(~(states["Check"] | states["Decode"]) | ((counter < CONFIG.program_depth) & (here == counter))),
+        Assert(~(states["Check"] | states["Judge"] | states["Decode"])
+               | ((counter < CONFIG.program_depth) & (here == counter))),
         Assert(~states["Halt"] | (wait <= timing.halt(CONFIG))),
         Assert(~(was["Halt"] & states["Halt"]) | (wait == waited - 1)),
         Assert(status.busy == ~states["Idle"]), Assert(s.flush == states["Halt"]),
@@ -197,10 +199,20 @@ def sequencer(m: Module, dut: Opened) -> None:
     # A layer or an image starts with everything it needs, set up in this frame.
     word, now = dut["word"], states["Decode"]
     present = {cls: Signal(name=f"has_{cls.__name__.lower()}") for cls in (Source, Walk, Target)}
+    halves = (s.source.channel_words == 1) & (s.source.tail_bits <= CONFIG.word // 2)
+    conv = data.View(layout_of(Conv), word[4 : 4 + used_bits(Conv)])
+    needs = {
+        Pack: present[Target],
+        Conv: present[Source] & present[Walk] & (~conv.split | halves) & (~conv.search | (conv.levels <= MOST_STEPS))
+        & ((conv.levels == 0) | ((conv.target_groups != 0) & present[Target] & dut["present"][-2:].all())),
+    }
+    allowed = []
     for opcode, cls in OPCODES.items():
         view, rest = data.View(layout_of(cls), word[4 : 4 + used_bits(cls)]), word[4 + used_bits(cls) :]
         chosen = (word[:4] == opcode) & fits(view, cls) & (rest == 0)
-        m.d.comb += Assert(~now | (dut[f"decodes_{opcode.name.lower()}"] == (fits(view, cls) & (rest == 0))))
+        decodes = dut[f"decodes_{opcode.name.lower()}"] == (fits(view, cls) & (rest == 0))
+        m.d.comb += Assert(~(now | states["Judge"]) | decodes)
+        allowed.append(chosen & needs.get(cls, 1))
         if cls in present:
             with m.If(now & chosen):
                 m.d.sync += present[cls].eq(1)
@@ -210,8 +222,9 @@ def sequencer(m: Module, dut: Opened) -> None:
             m.d.comb += Assert(finished == (was["Decode"] & states["Idle"]))
     with m.If(s.start & states["Idle"]):
         m.d.sync += [flag.eq(0) for flag in present.values()]
-    halves = (s.source.channel_words == 1) & (s.source.tail_bits <= CONFIG.word // 2)
     m.d.comb += [
+        Assert(~now | (dut["allowed"] == Cat(allowed).any())),
+        Assert(~(states["Check"] | states["Judge"] | now) | (dut["halves"] == halves)),
         Assert(~s.prepare | (present[Source] & present[Walk] & ((s.conv.levels == 0) | present[Target]))),
         Assert(~s.prepare | ~s.conv.search | (s.conv.levels <= MOST_STEPS)),
         Assert(~s.prepare | ~s.conv.split | halves), Cover(s.prepare & s.conv.split),
