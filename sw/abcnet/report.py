@@ -10,6 +10,7 @@ from statistics import mean
 
 from hw.arch.config import Config
 
+from . import plots
 from .schemes import Scheme, scheme
 from .study import BASELINE, PLANES, REAL_PLANES, Cost, Result, Study, StudyError
 
@@ -142,17 +143,16 @@ class Report:
         return str(cost.convolutions) if cost.cycles else ABSENT
 
     def _costs(self) -> list[str]:
-        rows, best = [], 0.0
+        rows, frontier = [], self._frontier()
         lines = ["## 6. Accuracy per cycle", "",
                  f"Cycles and memories of preset `{self.study.preset}` ({self.config.macs_per_cycle:,} binary MAC a "
                  f"cycle, M = {self.config.M}, N = {self.config.N}), from the compiler, whose prediction is the "
                  "hardware's counter. All points run on the same bitstream, so LUTs do not differ: docs/boards.md has "
                  "them. A star marks the frontier: nothing faster is as accurate. A dagger: needs deeper memories than "
                  "the preset has, which `results.csv` names.", ""]
-        for label, results in sorted(self.by_label.items(), key=lambda item: self.costs[item[0]].cycles or 1 << 62):
+        for label, results in self._by_cycles():
             cost, value = self.costs[label], mean(result.accuracy for result in results)
-            star = "*" if cost.cycles and value > best else ""
-            best = max(best, value) if cost.cycles else best
+            star = "*" if label in frontier else ""
             dagger = "†" if cost.deeper else ""
             figures = ([f"{cost.cycles:,}{dagger}", f"{cost.parameter_bits / 1000:,.0f}",
                         f"{cost.activation_bits / 1000:,.0f}"] if cost.cycles else [cost.reason, ABSENT, ABSENT])
@@ -182,33 +182,30 @@ class Report:
                                  f'{self.command} --only "{result.label}" --seeds {result.seed}'])
 
     def _plots(self, folder: Path) -> None:
-        from matplotlib.figure import Figure
+        made = {"N full precision": lambda m: scheme("abc-real", M=m)} | {
+            f"N = {n}": lambda m, n=n: scheme("abc", M=m, N=n) for n in PLANES}
+        series = {name: [(m, value) for m in REAL_PLANES if (value := self.accuracy(make(m))) is not None]
+                  for name, make in made.items()}
+        plots.planes(folder / "planes.png", series, self.accuracy(BASELINE))
+        best = self._frontier()
+        plots.frontier(folder / "frontier.png", [
+            plots.Point(label, cycles, mean(result.accuracy for result in results), label in best)
+            for label, results in self.by_label.items() if (cycles := self.costs[label].cycles)], self.study.preset)
 
-        figure = Figure(figsize=(5.5, 3.8), layout="constrained")
-        axis = figure.subplots()
-        for name, make in [("N full precision", lambda m: scheme("abc-real", M=m)),
-                           *((f"N = {n}", lambda m, n=n: scheme("abc", M=m, N=n)) for n in PLANES)]:
-            series = [(m, value) for m in REAL_PLANES if (value := self.accuracy(make(m))) is not None]
-            if series:
-                axis.plot(*zip(*series, strict=True), marker="o", label=name)
-        if (value := self.accuracy(BASELINE)) is not None:
-            axis.axhline(value, color="black", linewidth=0.8, label="full precision")
-        axis.set_xlabel("weight planes M")
-        axis.set_ylabel("test accuracy, %")
-        axis.legend(fontsize=8)
-        figure.savefig(folder / "planes.png", dpi=110, metadata={"Software": None})
+    def _frontier(self) -> set[str]:
+        """Labels of the points than which nothing faster is as accurate."""
+        found, best = set(), 0.0
+        for label, results in self._by_cycles():
+            value = mean(result.accuracy for result in results)
+            if self.costs[label].cycles and value > best:
+                found.add(label)
+                best = value
+        return found
 
-        figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-        axis = figure.subplots()
-        for label, results in self.by_label.items():
-            if cycles := self.costs[label].cycles:
-                value = mean(result.accuracy for result in results)
-                axis.plot(cycles, value, "o", color="tab:blue")
-                axis.annotate(label, (cycles, value), fontsize=6, xytext=(3, 3), textcoords="offset points")
-        axis.set_xscale("log")
-        axis.set_xlabel(f"cycles per image, preset {self.study.preset}")
-        axis.set_ylabel("test accuracy, %")
-        figure.savefig(folder / "frontier.png", dpi=110, metadata={"Software": None})
+    def _by_cycles(self) -> list[tuple[str, list[Result]]]:
+        """Fastest first, of equal ones the most accurate; what has no cycles last."""
+        return sorted(self.by_label.items(), key=lambda item: (
+            self.costs[item[0]].cycles or 1 << 62, -mean(result.accuracy for result in item[1])))
 
 
 def _epochs(count: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hw.arch.config import preset
-from sw.abcnet import checkpoint, speed, study
+from sw.abcnet import checkpoint, plots, speed, study
 from sw.abcnet.models import architecture
 from sw.abcnet.recipe import Recipe
 from sw.abcnet.report import Report
@@ -145,6 +145,15 @@ def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
     assert "| abc 3x3 | 80.00 |  | 50 | 1 | 1 |" in text
     assert "| real | 85.00 | * | 100 | 1 | 1 |" in text
     assert "| bnn | 50.00 |  | too large | - | - |" in text
+
+
+@pytest.mark.parametrize(("label", "family", "text"), [
+    ("abc 3x5", "abc", "3x5"), ("abc 3x5 symmetric", "symmetric", "3x5"), ("abc 1x1 channelwise", "channelwise", "1x1"),
+    ("abc-real 2xFP", "abc-real", "2xFP"), ("dorefa W1A4", "others", "dorefa W1A4"), ("real", "others", "real"),
+])
+def test_points_of_a_family_look_alike(label, family, text):
+    point = plots.Point(label, 1, 1.0, False)
+    assert (point.family, point.text) == (family, text)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
