@@ -43,9 +43,9 @@ xc7-tools: $(VENV)/.hw
 demo: $(VENV)/.demo
 	$(BIN)/python -m sw demo $(ARGS)
 
-# Lint comes first: it is quick, and pytest's closing line must be the last one.
+# Lint comes first: it is quick, and pytest's closing line must be the last one. One process of tests per core.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 # The report is written even when a requirement is not met.
 torture: $(VENV)/.demo
