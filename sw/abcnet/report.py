@@ -26,8 +26,9 @@ class Report:
     """All results of a study; what is missing shows as '-'."""
 
     def __init__(self, study: Study, config: Config, results: Sequence[Result], costs: Mapping[str, Cost],
-                 command: str):
-        self.study, self.config, self.costs, self.command = study, config, costs, command
+                 command: str, whole: tuple[int, int]):
+        """whole: training and test images that the data set has, of which the study may take fewer."""
+        self.study, self.config, self.costs, self.command, self.whole = study, config, costs, command, whole
         self.results = sorted(results, key=lambda result: result.seed)
         self.by_label: dict[str, list[Result]] = {}
         for result in self.results:
@@ -60,10 +61,11 @@ class Report:
         study, recipe = self.study, self.study.recipe
         seeds = sorted({result.seed for result in self.results})
         lines = [
-            f"# Study: {study.network} on {study.data}", "",
+            f"# Study: {study.network} on {study.data}{self._shortened()}", "",
             "Written by the command below, which trains what is not cached; nothing here is typed by hand. Accuracies "
-            f"are those of the integer graph, the accelerator's arithmetic, in per cent of {study.test_images:,} test "
-            "images; of the float network where section 6 says that there is no graph.", "", f"    {self.command}", "",
+            "are those of the integer graph, the accelerator's arithmetic, in per cent of "
+            f"{self._of(study.test_images, 1)} test images; of the float network where section 6 says that there is no "
+            "graph.", "", f"    {self.command}", "",
             self._start(),
             f"- {recipe.optimizer}, rate {recipe.rate:g}, {recipe.schedule} schedule, batch {recipe.batch}, shift "
             f"{recipe.shift}, flip {recipe.flip}. Seeds: {', '.join(map(str, seeds))}; several are averaged.",
@@ -71,12 +73,26 @@ class Report:
             "- `results.csv` has float accuracy, agreement, seed, cost and command of every run. The columns \"paper\" "
             "are the ABC-Net paper's own top-1 for ResNet-18 on ImageNet, not ours: only the order compares.", "",
         ]
-        return [*lines, *self._weights(), *self._grid(), *self._schemes(), *self._channelwise(), *self._symmetric(),
-                *self._costs(), *self._exactness()]
+        labels = set(self.by_label)
+        for section, needs in ((self._weights, {str(scheme("abc-real", M=m)) for m in REAL_PLANES}),
+                               (self._grid, {str(scheme("abc", M=m, N=n)) for m in PLANES for n in PLANES}),
+                               (self._schemes, {str(scheme(name)) for name in PAPER_SCHEMES}),
+                               (self._channelwise, {label for label in labels if "channelwise" in label}),
+                               (self._symmetric, {label for label in labels if "symmetric" in label})):
+            if needs & labels:
+                lines += section()
+        return [*lines, *self._costs(), *self._exactness()]
+
+    def _shortened(self) -> str:
+        return ", shortened" if (self.study.images, self.study.test_images) != self.whole else ""
+
+    def _of(self, count: int, part: int) -> str:
+        """A number of images, and of how many."""
+        return f"{count:,}" if count == self.whole[part] else f"{count:,} of {self.whole[part]:,}"
 
     def _start(self) -> str:
         study, each = self.study, _epochs(self.study.recipe.epochs)
-        text = f"- Training images: {study.images:,}. Start: "
+        text = f"- Training images: {self._of(study.images, 0)}. Start: "
         if study.init:
             text += (f"the weights {Path(study.init).name}, which are the full-precision baseline as they are; from "
                      f"them every other run trains {each}, its activations first placed by `sw/abcnet/adapt.py`.")
@@ -99,7 +115,7 @@ class Report:
                 for m in REAL_PLANES for using in [scheme("abc-real", M=m)]]
         rows.append(["full precision", self._cell(BASELINE), "", f"{PAPER_FULL:.1f}", ""])
         return ["## 1. How many weight planes, with full-precision activations?", "",
-                *_table(["M", "accuracy", "gap", "paper", "paper's gap"], rows), "", "![](planes.png)", ""]
+                *_table(["M", "accuracy", "gap", "paper", "paper's gap"], rows), ""]
 
     def _grid(self) -> list[str]:
         rows = []
@@ -110,7 +126,7 @@ class Report:
                              ABSENT if paper is None else f"{paper:.1f}",
                              ABSENT if paper is None else f"{paper - PAPER_FULL:+.1f}"])
         return ["## 2. How many weight and activation planes, and how close to full precision?", "",
-                *_table(["M x N", "accuracy", "gap", "paper", "paper's gap"], rows), ""]
+                *_table(["M x N", "accuracy", "gap", "paper", "paper's gap"], rows), "", "![](planes.png)", ""]
 
     def _schemes(self) -> list[str]:
         chosen = [scheme("abc", M=5, N=5), scheme("abc-real", M=5), *map(scheme, PAPER_SCHEMES), BASELINE]

@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             setattr(args, key, value)
     config = preset(args.preset)
     dataset = data.load(args.dataset, args.data, image=architecture(args.network).image)
+    whole = (len(dataset.train_labels), len(dataset.test_labels))
     dataset = _first(dataset, args.images, args.test_images)
     recipe = Recipe(float_epochs=0, epochs=args.epochs, batch=args.batch, rate=args.rate, optimizer=args.optimizer)
     study = Study(args.network, args.dataset, len(dataset.train_labels), len(dataset.test_labels),
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         raise StudyError(f"--runs {args.runs} must hold results of this study to report, but has none")
     labels = {result.label for result in results}
     costs = {str(using): cost_of(study, using, config) for using in known if str(using) in labels}
-    Report(study, config, results, costs, command).write(args.out)
+    Report(study, config, results, costs, command, whole).write(args.out)
     print(f"{args.out / 'README.md'}: {len(results)} of {len(known) * len(seeds)} runs")
     return 0
 

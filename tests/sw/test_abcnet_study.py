@@ -137,7 +137,8 @@ def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
     results = [result("real", 0.9), result("real", 0.8, 1), result("abc 3x3", 0.8), result("abc 1x1", 0.82),
                Result("bnn", 0, 0.5, None, None, None, "0")]
     costs = {label: Cost(cycles, 1000, 1000, 1) for label, cycles in (("real", 100), ("abc 3x3", 50), ("abc 1x1", 40))}
-    Report(SETTINGS, preset("small"), results, costs | {"bnn": Cost(reason="too large")}, "command").write(tmp_path)
+    costs["bnn"] = Cost(reason="too large")
+    Report(SETTINGS, preset("small"), results, costs, "command", (64, 300)).write(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "| 3 x 3 | 80.00 | -5.00 | 61.0 | -8.3 |" in text
     assert "| 5 x 5 | - | - | 65.0 | -4.3 |" in text
@@ -145,6 +146,10 @@ def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
     assert "| abc 3x3 | 80.00 |  | 50 | 1 | 1 |" in text
     assert "| real | 85.00 | * | 100 | 1 | 1 |" in text
     assert "| bnn | 50.00 |  | too large | - | - |" in text
+    assert "# Study: digits on digits, shortened" in text
+    assert "per cent of 30 of 300 test images" in text
+    assert "- Training images: 64." in text
+    assert [line[3] for line in text.splitlines() if line.startswith("## ")] == ["2", "3", "6", "7"]
 
 
 @pytest.mark.parametrize(("label", "family", "text"), [
