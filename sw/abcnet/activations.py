@@ -147,7 +147,7 @@ class RealActivations(ActivationQuantizer):
 
     `rounded`: Rhat is what the accelerator has, round(min(max(0, R), peak) / s) s with s = peak / (2^bits - 1);
     dc/dR = dc/dRhat [0 <= R <= peak]. Else Rhat and its gradient are exact. `peak`, a buffer, follows the largest value
-    while training, so that nothing is cut off; `sw.calibration` sets it to where the levels err least.
+    while training, so that nothing is cut off, and `sw.calibration` sets it to the largest one on images.
     """
 
     peak: Tensor
