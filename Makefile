@@ -55,7 +55,7 @@ torture: $(VENV)/.demo
 	exit $$status
 
 networks: $(VENV)/.demo
-	$(BIN)/python -m sim.networks --output docs/cycles.md $(ARGS)
+	$(BIN)/python -m sim.networks --rtl --output docs/cycles.md $(ARGS)
 
 bench: $(VENV)/.demo
 	@status=0; \

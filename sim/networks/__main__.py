@@ -1,7 +1,7 @@
 """Networks on the accelerator: `python -m sim.networks [NAME ...] [--output FILE]`, all of them for docs/cycles.md.
 
 Each is compiled and emulated, and its logits and cycles are compared with PyTorch's integers and the prediction. The
-weights are random: cycles do not depend on them.
+weights are random: cycles do not depend on them. With `--rtl` those that take minutes also run in the simulated core.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hw.arch.config import Config, Space, preset
+from hw.arch.config import Config, preset
 from hw.options import FAILURE, SUCCESS, Parser
+from sim.core.frames import recorded, replay
 from sim.networks import build
+from sim.runner import SimulationError
 from sw.abcnet.reference import reference
 from sw.compiler import Program, compile
-from sw.doctor import machine_with
 from sw.graph import Graph
 
 # Presets with memories for whole networks.
@@ -37,11 +38,12 @@ class Entry:
     make: partial
     preset: str
     config: Config
+    rtl: bool = False  # the whole frame takes minutes
 
 
 NETWORKS = {
-    "lenet5": Entry("LeNet-5, 28 x 28, 1 x 1 planes", partial(build.lenet5), "medium", MEDIUM),
-    "cnv-w1a1": Entry("FINN's CNV, 32 x 32, W1A1", partial(build.cnv), "medium", MEDIUM),
+    "lenet5": Entry("LeNet-5, 28 x 28, 1 x 1 planes", partial(build.lenet5), "medium", MEDIUM, rtl=True),
+    "cnv-w1a1": Entry("FINN's CNV, 32 x 32, W1A1", partial(build.cnv), "medium", MEDIUM, rtl=True),
     "cnv-w1a2": Entry("FINN's CNV, W1A2", partial(build.cnv, 1, 2), "medium", MEDIUM),
     "cnv-w2a2": Entry("FINN's CNV, W2A2", partial(build.cnv, 2, 2), "medium", MEDIUM),
     "cnv-3x3": Entry("FINN's CNV, ABC 3 x 3", partial(build.cnv, 3, 3), "medium", MEDIUM),
@@ -58,19 +60,24 @@ lanes x word x cycles.
 """
 
 
-def exact(graph: Graph, program: Program, seed: int) -> bool:
-    """Whether the emulator's logits are the reference's and its cycles the prediction, for one random image."""
+def exact(graph: Graph, program: Program, seed: int, rtl: bool = False) -> bool:
+    """Whether the emulator's logits are the reference's and its cycles the prediction, for one random image.
+
+    `SimulationError` if with `rtl` the simulated core has others.
+    """
     image = np.random.default_rng(seed).integers(0, 256, graph.image.shape).astype(np.uint8)
-    machine = machine_with(program)
-    machine.feed(program.image_bytes(image))
-    machine.run()
-    logits = program.logits(machine.read(Space.RESULTS, 0, 0, program.result_words))
+    content = recorded(program, [image])
+    *_, results, cycles = content["runs"][0]
     expected = reference(graph, image[None], keep=False).logits[0]
-    return machine.cycles == program.predicted_cycles and np.array_equal(logits, expected)
+    if cycles != program.predicted_cycles or not np.array_equal(program.logits(results), expected):
+        return False
+    if rtl:
+        replay(content)
+    return True
 
 
-def table(entry: Entry, graph: Graph, program: Program) -> str:
-    """Cycles and efficiency of every layer."""
+def table(entry: Entry, graph: Graph, program: Program, rtl: bool = False) -> str:
+    """Cycles and efficiency of every layer; `rtl`: the simulated core had the same."""
     peak, config = entry.config.macs_per_cycle, entry.config
     lines = [f"\n## {entry.title}\n", f"On `{entry.preset}` of {peak:,} MAC/cycle, {len(graph.layers)} layers.\n",
              "| layer | kernel | planes | cycles | efficiency |", "|---|---|---|---:|---:|"]
@@ -81,7 +88,8 @@ def table(entry: Entry, graph: Graph, program: Program) -> str:
     cycles, macs = sum(stage.cycles for stage in layers), sum(stage.macs for stage in layers)
     time = f"{cycles / config.clock_hz * 1e3:.3f} ms at {config.clock_hz / 1e6:g} MHz"
     lines.append(f"| **all layers** | | | **{cycles:,}** | **{macs / (cycles * peak):.1%}** |")
-    return "\n".join([*lines, f"\n{time}, the intake of the image apart."])
+    core = " The core's RTL, simulated, took these cycles and gave these integers." if rtl else ""
+    return "\n".join([*lines, f"\n{time}, the intake of the image apart.{core}"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m sim.networks", description="What networks cost, and that they are exact.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NETWORKS)}; all without")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there")
+    parser.add_argument("--rtl", action="store_true", help="run those in the simulated core that take minutes")
     args = parser.parse_args(argv)
     if unknown := [name for name in args.names if name not in NETWORKS]:
         parser.error(f"network must be one of {', '.join(NETWORKS)}, not {unknown[0]!r}")
@@ -96,11 +105,16 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names or NETWORKS:
         entry = NETWORKS[name]
         graph = entry.make()
-        program = compile(graph, entry.config)
-        if not exact(graph, program, 1):
+        program, rtl = compile(graph, entry.config), args.rtl and entry.rtl
+        try:
+            same = exact(graph, program, 1, rtl)
+        except SimulationError as error:
+            print(f"sim.networks: {name}: {error}", file=sys.stderr)
+            return FAILURE
+        if not same:
             print(f"sim.networks: {name} is not computed exactly", file=sys.stderr)
             return FAILURE
-        part = table(entry, graph, program)
+        part = table(entry, graph, program, rtl)
         print(part, flush=True)
         text += part + "\n"
     if args.output:

@@ -12,11 +12,11 @@ from hw.arch import isa, timing
 from hw.arch.config import Space, preset
 from hw.arch.isa import LOADABLE, Await, Code, Conv, End, Fault, Load, Pack, Source, Tap, Target, Values, Walk
 from hw.arch.packed import FieldError, fields_of, used_bits
+from sim.core.frames import replay
 from sw.compiler import compile
 from sw.emulator import Machine
 from sw.graph import Graph, Image
 from tests.graphs import random_conv
-from tests.sim.test_core import replay
 
 NONE, ILLEGAL, OVERRUN, ADDRESS = (int(fault) for fault in Fault)
 LONGEST, MOST = 15_000, 1_000  # cycles of a random hostile program, and bytes of its stream
@@ -197,14 +197,14 @@ def case(bench):
     return {"config": json.loads(CONFIG.to_json()), "runs": bench.runs, "stall": 0.0}
 
 
-def test_hostile_programs_stop_with_their_fault(tmp_path):
+def test_hostile_programs_stop_with_their_fault():
     bench = Bench()
     for number, (name, (program, taps, fault, address)) in enumerate(CASES.items()):
         assert bench.hostile(words_of(program), taps) == (fault, address), name
         if number % 4 == 0 or fault == ADDRESS:
             bench.good()
     bench.good()
-    replay(CONFIG, case(bench), tmp_path)
+    replay(case(bench))
 
 
 def mutant(rng):
@@ -241,7 +241,7 @@ def demand(program):
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_random_hostile_programs(seed, tmp_path):
+def test_random_hostile_programs(seed):
     rng, bench, met = random.Random(seed), Bench(), []
     while len(met) < 60:
         program = mutant(rng)
@@ -251,4 +251,4 @@ def test_random_hostile_programs(seed, tmp_path):
         if met[-1] or len(met) % 5 == 0:
             bench.good()
     assert {NONE, ILLEGAL, ADDRESS} <= set(met), met
-    replay(CONFIG, case(bench), tmp_path)
+    replay(case(bench))

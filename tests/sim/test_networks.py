@@ -3,19 +3,20 @@
 import pytest
 
 from hw.arch.config import preset
+from sim.core.frames import replay
 from sim.networks import build
 from sim.networks.__main__ import main
 from tests.graphs import random_images
-from tests.sim.test_core import case, replay
+from tests.sim.test_core import case
 
 CONFIG = preset("tiny").replace(
     weight_depth=2048, activation_depth=8192, value_depth=2048, threshold_depth=1024, coefficient_depth=1024,
     tap_depth=1024, program_depth=256, accumulator_bits=18, sum_bits=32, coefficient_bits=14)
 
 
-def test_lenet5_in_rtl(tmp_path):
+def test_lenet5_in_rtl():
     graph = build.lenet5()
-    replay(CONFIG, case(graph, CONFIG, random_images(graph, 1)), tmp_path)
+    replay(case(graph, CONFIG, random_images(graph, 1)))
 
 
 def test_tables_are_of_exact_networks(tmp_path, capsys):

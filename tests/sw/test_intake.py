@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw.arch.config import Space, preset
-from hw.arch.isa import Await, Conv, Pack
+from hw.arch.isa import Await, Conv, Pack, Walk
 from sw.abcnet.reference import reference
 from sw.compiler import CompileError, compile
 from sw.emulator import Machine
@@ -58,6 +58,23 @@ def test_kernels_of_any_size(name, kernel, word, window, options):
     pack = next(item for item in program.instructions if isinstance(item, Pack))
     assert (pack.window_rows, pack.window_columns) == window
     images = random_images(graph, 3)
+    assert np.array_equal(emulated(program, images), reference(graph, images).logits)
+
+
+@pytest.mark.parametrize(("n", "kernel", "split", "words"), [
+    (1, 3, 1, 4), (2, 3, 1, 2), (3, 3, 0, 3), (4, 3, 1, 1), (5, 3, 1, 1), (6, 3, 1, 1), (7, 3, 1, 1), (8, 3, 0, 1),
+    (1, 5, 0, 8),  # a word holds the kernel, half a word a fifth of it
+    (1, 7, 1, 4 * 7), (2, (6, 3), 0, 4),  # equal words: fewer weights
+])
+def test_two_planes_in_a_word(n, kernel, split, words):
+    config = preset("tiny").replace(
+        N=n, column_lanes=2 * n, word=32, coefficient_bits=16, accumulator_bits=18, sum_bits=32)
+    graph = graph_with(kernel, image=(9, 8, 1), stride=2, padding=1)
+    program = compile(graph, config)
+    pack, conv = (next(item for item in program.instructions if isinstance(item, cls)) for cls in (Pack, Conv))
+    walk = next(item for item in program.instructions if isinstance(item, Walk))
+    assert (pack.split, conv.split, walk.taps * conv.activation_passes) == (split, split, words)
+    images = random_images(graph, 2)
     assert np.array_equal(emulated(program, images), reference(graph, images).logits)
 
 
