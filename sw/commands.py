@@ -15,11 +15,13 @@ from tqdm import tqdm
 from hw.arch.config import PRESETS, Config, ConfigError, Space, preset
 from sw import artifact, images
 from sw.artifact import Model
-from sw.compiler import Program, compile
+from sw.compiler import CompileError, Program, compile
+from sw.compiler.pace import INTAKE_RATE, frame_cycles
 from sw.driver import Accelerator, Progress, Stats
 from sw.errors import AbacusError, ArtifactError, Mismatch
 from sw.graph import Graph
 from sw.link import open_link
+from sw.serial_link import DEFAULT_BAUD
 
 DEFAULT_PRESET = "small"
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 def info(args: argparse.Namespace) -> int:
     """Print layers, memories and predicted cycles of a model on one configuration."""
     model = artifact.load(args.model)
-    program = stored_program(model, args) or compile(model.graph, chosen_config(args) or preset(DEFAULT_PRESET))
+    program = stored_program(model, args) or compiled(model.graph, chosen_config(args) or preset(DEFAULT_PRESET))
     graph, config = model.graph, program.config
     image = graph.image
     print(f"{graph.name}: {image.rows} x {image.columns} x {image.channels} -> {len(graph.classes)} classes "
@@ -54,6 +56,8 @@ def info(args: argparse.Namespace) -> int:
     print("\n".join(["", *_layer_table(program), "", *_memory_table(program)]))
     milliseconds = 1e3 * program.predicted_cycles / config.clock_hz
     print(f"\n{program.predicted_cycles} cycles per image, {milliseconds:.3f} ms at {config.clock_hz / 1e6:g} MHz")
+    if len(program.stream):
+        print("\n".join(_pace(program)))
     return 0
 
 
@@ -61,7 +65,7 @@ def compile_model(args: argparse.Namespace) -> int:
     """Write a copy of a model file that holds the program for one configuration."""
     model = artifact.load(args.model)
     config = chosen_config(args) or preset(DEFAULT_PRESET)
-    artifact.save(args.output, dataclasses.replace(model, program=compile(model.graph, config)))
+    artifact.save(args.output, dataclasses.replace(model, program=compiled(model.graph, config)))
     print(f"{args.output}: {model.graph.name} for configuration {config_name(config)}")
     return 0
 
@@ -103,7 +107,28 @@ def stored_program(model: Model, args: argparse.Namespace) -> Program | None:
 
 def program_for(model: Model, accelerator: Accelerator, config: Config | None) -> Program:
     """The model compiled for `config` or, without one, for the preset that the device has."""
-    return compile(model.graph, config or config_of(accelerator.hello().digest))
+    return compiled(model.graph, config or config_of(accelerator.hello().digest))
+
+
+def compiled(graph: Graph, config: Config) -> Program:
+    """The graph compiled for a configuration; a refusal names the smallest preset that runs it."""
+    try:
+        return compile(graph, config)
+    except CompileError as error:
+        raise CompileError(f"{error}; {_advice(graph)}") from None
+
+
+def _advice(graph: Graph) -> str:
+    """Which preset would do."""
+    sizes = {name: (c.macs_per_cycle, sum(memory.total_bits for memory in c.memories.values()))
+             for name, c in PRESETS.items()}
+    for name in sorted(PRESETS, key=lambda name: sizes[name]):
+        try:
+            compile(graph, PRESETS[name])
+        except CompileError:
+            continue
+        return f"{name} is the smallest preset that runs {graph.name}"
+    return f"no preset runs {graph.name}"
 
 
 def chosen_config(args: argparse.Namespace) -> Config | None:
@@ -170,6 +195,16 @@ def _layer_table(program: Program) -> list[str]:
         counts = map(str, (stage.passes, stage.macs, stage.cycles))
         rows.append((stage.name, stage.kernel, stage.planes, *counts, used))
     return _columns(rows)
+
+
+def _pace(program: Program) -> list[str]:
+    """What the words cost that come with every image."""
+    config, lines = program.config, [f"{len(program.stream)} bytes of words come with every image:"]
+    for rate, source in ((INTAKE_RATE, "a byte per cycle, the most that the core takes"),
+                         (DEFAULT_BAUD / 10 / config.clock_hz, f"{DEFAULT_BAUD} baud")):
+        cycles = frame_cycles(program, rate)
+        lines.append(f"  {cycles} cycles, {1e3 * cycles / config.clock_hz:.3f} ms, at {source}")
+    return lines
 
 
 def _memory_table(program: Program) -> list[str]:

@@ -2,8 +2,8 @@
 
 A request is the fields of a `Config`. The answer to one that the network runs on is
 
-    {"cycles": of one frame, "needs": {depth field: words}, "layers": [{"name", "kernel", "planes", "macs",
-     "cycles", "weight_bits"}]}
+    {"cycles": of one frame, "stream_bytes": loaded in each, "needs": {depth field: words},
+     "layers": [{"name", "kernel", "planes", "macs", "cycles", "weight_bits"}]}
 
 and to any other {"error": sentence}. Programs that choose a configuration, `python -m hw.build --for` first of all,
 ask many of them through one pipe; the cycles are the compiler's own.
@@ -52,7 +52,8 @@ def answer(graph: Graph, request: str) -> dict[str, Any]:
         }
         for stage in program.stages
     ]
-    return {"cycles": program.predicted_cycles, "needs": needs(program), "layers": layers}
+    return {"cycles": program.predicted_cycles, "stream_bytes": len(program.stream), "needs": needs(program),
+            "layers": layers}
 
 
 def needs(program: Program) -> dict[str, int]:

@@ -2,8 +2,16 @@
 
 import numpy as np
 
+from hw.arch.config import preset
 from hw.arch.isa import Padding
 from sw.graph import Conv, Graph, Image
+
+# Configurations whose memories are too small for many of the graphs: with room for two parts of a layer, or for one.
+_SHALLOW = {"tap_depth": 128, "coefficient_depth": 64, "threshold_depth": 80, "program_depth": 256}
+STREAMED = {"tiny": preset("tiny").replace(weight_depth=320, **_SHALLOW),
+            "tiny-2x2": preset("tiny-2x2").replace(weight_depth=160, **_SHALLOW)}
+TIGHT = preset("tiny").replace(
+    weight_depth=160, tap_depth=32, coefficient_depth=24, threshold_depth=40, program_depth=256)
 
 
 def random_conv(

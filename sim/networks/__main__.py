@@ -20,13 +20,16 @@ from sim.networks import build
 from sim.runner import SimulationError
 from sw.abcnet.reference import reference
 from sw.compiler import Program, compile
+from sw.compiler.pace import INTAKE_RATE, frame_cycles
 from sw.graph import Graph
 
 # Presets with memories for whole networks.
 ROOM = {"value_depth": 2048, "weight_depth": 8192, "activation_depth": 8192, "threshold_depth": 4096,
         "coefficient_depth": 2048, "tap_depth": 1024, "program_depth": 256, "accumulator_bits": 18}
-MORE = ROOM | {"value_depth": 16384, "weight_depth": 32768, "activation_depth": 65536, "threshold_depth": 16384,
-               "result_depth": 2048, "accumulator_bits": 20, "sum_bits": 36, "coefficient_bits": 16}
+# Weights, thresholds, coefficients and taps come with every image.
+MORE = {"value_depth": 16384, "activation_depth": 65536, "result_depth": 2048, "program_depth": 512,
+        "accumulator_bits": 20, "sum_bits": 36, "coefficient_bits": 16}
+FAST = 1e9  # bytes per second of a line that networks larger than their memories are streamed over
 MEDIUM, LARGE = preset("medium").replace(**ROOM), preset("large").replace(**MORE)
 
 
@@ -89,7 +92,19 @@ def table(entry: Entry, graph: Graph, program: Program, rtl: bool = False) -> st
     time = f"{cycles / config.clock_hz * 1e3:.3f} ms at {config.clock_hz / 1e6:g} MHz"
     lines.append(f"| **all layers** | | | **{cycles:,}** | **{macs / (cycles * peak):.1%}** |")
     core = " The core's RTL, simulated, took these cycles and gave these integers." if rtl else ""
-    return "\n".join([*lines, f"\n{time}, the intake of the image apart.{core}"])
+    lines.append(f"\n{time}, the intake apart.{core}")
+    if len(program.stream):
+        lines.append(f"\n{len(program.stream):,} bytes of words come with every image. From one image to the next:\n")
+        lines += [f"- {_pace(program, rate)}, at {text}" for rate, text in (
+            (INTAKE_RATE, "a byte per cycle, which is what the core takes"),
+            (FAST / config.clock_hz, f"{FAST / 1e9:g} GB/s, which takes a wider intake"))]
+    return "\n".join(lines)
+
+
+def _pace(program: Program, rate: float) -> str:
+    """Time from one image to the next at a rate of bytes per cycle."""
+    cycles = frame_cycles(program, rate)
+    return f"{cycles:,} cycles, {cycles / program.config.clock_hz * 1e3:.3f} ms"
 
 
 def main(argv: list[str] | None = None) -> int:

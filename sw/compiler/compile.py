@@ -166,8 +166,9 @@ class _Emitter:
         return cycles
 
 
-def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
-    """Compile `graph` for `config`, with `recoding` in as few planes as symmetric coefficients allow (`recode`).
+def compile(graph: Graph, config: Config, *, recoding: bool = True, streaming: bool = True) -> Program:
+    """Compile `graph` for `config`, with `recoding` in as few planes as symmetric coefficients allow (`recode`), with
+    `streaming` also if its weights do not fit, so that every frame loads them (`sw.compiler.streaming`).
 
     Raises `CompileError` with one sentence when a layer does not fit a memory (how much is missing) or an
     arithmetic width, or uses what this accelerator does not do.
@@ -199,7 +200,7 @@ def compile(graph: Graph, config: Config, *, recoding: bool = True) -> Program:
         )
     layers = [checked(task.node.name, lambda task=task: _layer_words(task, layouts[task.source], config))
               for task in tasks]
-    placement = place(layers, config)
+    placement = place(layers, config, streaming=streaming)
     emitter = _Emitter(config, plain, placement)
     values = place_values(tasks, config)
     checked(IMAGE, lambda: emitter.intake(intake, layouts[IMAGE]))

@@ -102,8 +102,13 @@ class _Shelf:
     area: int
 
 
-def place(layers: list[LayerWords], config: Config) -> Placement:
-    """Decide what stays and what is loaded; as few bytes as possible are. `CompileError` for a layer too large."""
+def place(layers: list[LayerWords], config: Config, *, streaming: bool = True) -> Placement:
+    """Decide what stays and what is loaded, as few bytes as possible; without `streaming` everything has to stay.
+
+    `CompileError` for a layer that is too large.
+    """
+    if not streaming:
+        _check_all(layers, config)
     for areas in AREAS:
         shelves = {space: _shelf(layers, space, config, areas) for space in LOADABLE}
         found = {space: shelf for space, shelf in shelves.items() if shelf}
@@ -140,6 +145,19 @@ def _shelf(layers: list[LayerWords], space: Space, config: Config, areas: int) -
         if len(kept) == len(layers):
             break
     return best
+
+
+def _check_all(layers: list[LayerWords], config: Config) -> None:
+    """`CompileError` unless all memories hold all layers."""
+    for space in LOADABLE:
+        depth, used = config.memories[space].depth, 0
+        for layer in layers:
+            words = layer.images[space].shape[1]
+            if used + words > depth:
+                raise CompileError(
+                    f"layer {layer.name} needs {words} words per bank of {space.name.lower()} memory after {used} "
+                    f"used ones, {used + words - depth} more than its depth of {depth}")
+            used += words
 
 
 def _complaint(layers: list[LayerWords], config: Config) -> str:
