@@ -91,3 +91,18 @@ def random_graph(seed, search=False):
 def random_images(graph, count, seed=0):
     """uint8 images [count, rows, columns, channels]."""
     return np.random.default_rng(seed).integers(0, 256, (count, *graph.image.shape)).astype(np.uint8)
+
+
+def larger_than_tiny():
+    """Three layers on a 6 x 6 image whose weights are a little more than the preset `tiny` holds."""
+    rng = np.random.default_rng(1)
+    layers, shape, planes = [], (6, 6, 1), 8
+    for name, co, kernel, options in (
+        ("conv", 48, 3, {"padding": 1, "pool": 2, "pool_stride": 2}), ("wide", 140, 3, {}),
+        ("classes", 10, 1, {"levels": 0, "m": 4}),
+    ):
+        source = layers[-1].name if layers else "image"
+        layers.append(random_conv(rng, name, source, shape, planes, co=co, kernel=kernel, **options))
+        out = layers[-1].output(*shape[:2])
+        shape, planes = (out.rows, out.columns, out.channels), out.planes
+    return Graph("larger", Image(6, 6, 1), tuple(layers), tuple("0123456789"))

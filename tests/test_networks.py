@@ -12,6 +12,7 @@ from sw.cli import main
 from sw.compiler import compile
 from sw.driver import Accelerator
 from sw.link import open_link
+from tests.graphs import larger_than_tiny, random_images
 
 MODELS = Path(__file__).parents[1] / "models"
 CONFIG = preset("small")
@@ -41,6 +42,18 @@ def test_every_logit_is_the_reference(name, url):
     assert logits.shape == (IMAGES[name], 10)
     np.testing.assert_array_equal(logits, reference(model.graph, images, keep=False).logits)
     np.testing.assert_array_equal(logits[:20], model.golden_logits)
+
+
+@pytest.mark.parametrize("url", ["emu:tiny", "sim:tiny"])
+def test_weights_that_do_not_fit_come_with_every_image(url):
+    graph, config = larger_than_tiny(), preset("tiny")
+    images, program = random_images(graph, 4), compile(graph, config)
+    assert len(program.stream) and any("parts" in stage.kernel for stage in program.stages)
+    with Accelerator(open_link(url, config)) as accelerator:
+        accelerator.load(program)
+        for part in (images[:3], images[3:]):
+            np.testing.assert_array_equal(accelerator.infer(part), reference(graph, part, keep=False).logits)
+        assert accelerator.stats().cycles == len(images) * program.predicted_cycles
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -176,7 +176,7 @@ def test_what_no_configuration_loads_is_refused_with_the_preset_that_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for image, advice in ((Image(24, 24, 1), "compact is the smallest preset that runs sample"),
-                          (Image(120, 120, 1), "no preset runs sample")):
+                          (Image(100, 100, 1), "no preset runs sample")):
         graph = small_graph(image=image, channels=6)
         images = some_images(1, image=image)
         artifact.save(tmp_path / "a", Model(graph, images, np.zeros((1, 5), np.int64)))
