@@ -27,17 +27,17 @@ from .abcnet.architecture import BlockSpec, Network
 from .abcnet.inference import logits as float_logits
 from .abcnet.layers import Block, PositiveBatchNorm2d
 from .abcnet.reference import reference
-from .calibration import calibrate, moments
+from .calibration import calibrate, fused, moments
 from .errors import AbacusError
-from .fixed_point import Moments, Planes, Sums, binary_unit, search_steps, sums, threshold
+from .fixed_point import Moments, Planes, Sums, search_steps, sums, threshold
 from .graph import Conv, Graph, Image
 from .node import MAX_SHIFT, MAX_THRESHOLDS
 
 COEFFICIENT_BITS = 12  # what the presets hold
 MOST_BITS = 16  # the widest coefficients chosen by themselves
-ACCUMULATOR_BITS = 14  # of the presets: what planes that pass in one accumulation may count to
 AGREEMENT = 0.999  # share of images whose class stays
 SUM_BITS = 28  # sums of residual layers stay within, as in the presets
+MARGIN = 1.5  # times the largest value seen in a shortcut that one must hold
 DEVIATIONS = 8  # standard deviations of a normalised value that a shortcut must hold
 
 
@@ -80,15 +80,19 @@ def export(model: Network, *, images: np.ndarray | None = None, classes: tuple[s
             raise ExportError(f"{name} must be in 2..24, not {bits}")
     facts = dict(metadata or {})
     statistics: dict[str, Moments] = {}
+    reach = 0.0
     if images is not None:
-        calibrate(model, images)
+        reach = MARGIN * calibrate(model, images)
         statistics = moments(model, images)
+
+    def graph_of(bits: int) -> Graph:
+        return _graph(_Exporter(model, bits, image_bits or _image_bits(bits), statistics, reach), classes, facts)
+
     if coefficient_bits is not None or images is None:
-        bits = coefficient_bits or COEFFICIENT_BITS
-        return _graph(model, statistics, bits, image_bits or _image_bits(bits), classes, facts)
+        return graph_of(coefficient_bits or COEFFICIENT_BITS)
     real, shares = float_logits(model, images).argmax(1), []
     for bits in range(COEFFICIENT_BITS, MOST_BITS + 1):
-        graph = _graph(model, statistics, bits, image_bits or _image_bits(bits), classes, facts)
+        graph = graph_of(bits)
         share = float((reference(graph, images, keep=False).logits.argmax(1) == real).mean())
         shares.append(f"{share:.4f} with {bits} bits")
         if share >= AGREEMENT:
@@ -100,14 +104,12 @@ def _image_bits(bits: int) -> int:
     return bits if bits <= COEFFICIENT_BITS else bits - 1
 
 
-def _graph(model: Network, statistics: dict[str, Moments], coefficient_bits: int, image_bits: int,
-           classes: tuple[str, ...] | None, facts: dict[str, str]) -> Graph:
-    spec = model.architecture
-    exporter = _Exporter(model, coefficient_bits, image_bits, statistics)
+def _graph(exporter: _Exporter, classes: tuple[str, ...] | None, facts: dict[str, str]) -> Graph:
+    spec = exporter.architecture
     layers = tuple(exporter.layer(name) for name in spec.names)
     names = tuple(map(str, range(spec.classes))) if classes is None else classes
-    widths = {"scheme": str(spec.scheme), "coefficient_bits": str(coefficient_bits),
-              "image_coefficient_bits": str(image_bits), "sum_bits": str(sum_bits(layers))}
+    widths = {"scheme": str(spec.scheme), "coefficient_bits": str(exporter.coefficient_bits),
+              "image_coefficient_bits": str(exporter.image_bits), "sum_bits": str(sum_bits(layers))}
     return Graph(spec.name, Image(*spec.image), layers, names, exporter.scale, facts | widths)
 
 
@@ -129,22 +131,21 @@ def sum_bits(layers: tuple[Conv, ...]) -> int:
 class _Exporter:
     """Blocks of one network become layers, one after the other."""
 
-    def __init__(self, model: Network, coefficient_bits: int, image_bits: int, statistics: dict[str, Moments]):
+    def __init__(self, model: Network, coefficient_bits: int, image_bits: int, statistics: dict[str, Moments],
+                 reach: float):
         spec = self.architecture = model.architecture
         self.coefficient_bits, self.image_bits, self.moments = coefficient_bits, image_bits, statistics
         self.blocks = dict(zip(spec.names, model.block_list, strict=True))
         self.specs = dict(zip(spec.names, spec.blocks, strict=True))
         self.sources = dict(zip(spec.names, spec.sources, strict=True))
         self.scale = 1.0  # of the logits, known after the last layer
-        self.unit = self._value_unit()  # q: what 1 stands for in a shortcut
+        self.unit = self._value_unit(reach)  # q: what 1 stands for in a shortcut
 
     def layer(self, name: str) -> Conv:
         """The layer of one block."""
         block, spec, source = self.blocks[name], self.specs[name], self.sources[name]
         planes = self._planes(source)
-        terms = block.conv.weight[0].numel() * block.average**2
-        if source != SOURCE and terms * ((1 << len(planes.beta)) - 1) >> ACCUMULATOR_BITS:
-            planes = replace(planes, fused=False)
+        planes = replace(planes, fused=source == SOURCE or fused(block, len(planes.beta)))
         bases, alpha = block.conv.quantizer.planes(block.conv.weight)
         bits, factors = (bases > 0).to(torch.uint8).cpu().numpy(), alpha.double().cpu().numpy()
         common: dict[str, Any] = {
@@ -152,11 +153,10 @@ class _Exporter:
             "pool": spec.pool, "pool_stride": spec.pool_stride or spec.pool, "pool_padding": spec.pool_padding,
             "average": block.average}
         slope, offset = _normalisation(block)
-        statistics = self.moments.get(name) if planes.unit is not None or binary_unit(planes.beta) is None else None
         if name in self.architecture.kept or spec.add:
-            return self._residual(common, block, spec, bits, factors, planes, slope, offset, statistics)
+            return self._residual(common, block, spec, bits, factors, planes, slope, offset)
         made = sums(bits, factors, planes, self._width(source, planes), area=block.average**2,
-                    common=block.activation is None, moments=statistics)
+                    common=block.activation is None, moments=self.moments.get(name))
         if block.activation is None:
             self.scale = float(made.slope[0])
             bias = np.rint((offset + made.offset) / self.scale + made.constant).astype(np.int64)
@@ -218,7 +218,7 @@ class _Exporter:
         return replace(layer, thresholds=np.array(thresholds, np.int64))
 
     def _residual(self, common: dict[str, Any], block: Block, spec: BlockSpec, bits: np.ndarray, factors: np.ndarray,
-                  planes: Planes, slope: np.ndarray, offset: np.ndarray, statistics: Moments | None) -> Conv:
+                  planes: Planes, slope: np.ndarray, offset: np.ndarray) -> Conv:
         """A layer whose normalised sums lie on the grid of values."""
         flipped = slope < 0 if spec.pool > 1 else np.zeros(len(slope), bool)
         factors = np.where(flipped, -slope, slope)[:, None] * factors
@@ -231,7 +231,7 @@ class _Exporter:
             if largest / grid > limit + 0.5 and shift:
                 continue
             made = sums(bits, factors, planes, self._width(common["source"], planes), grid=grid, area=block.average**2,
-                        moments=statistics)
+                        moments=self.moments.get(common["name"]))
             made.flip(flipped)
             bias = np.rint(made.constant + (offset + made.offset) / grid + half * (1 << shift)).astype(np.int64)
             row, code = (None, None) if block.activation is None else self._row(common["name"], block, grid)
@@ -255,8 +255,8 @@ class _Exporter:
         steps = search_steps(grid / (2 * levels.beta[-1]), 0.0, 0.0, levels.code.shape[1], 0, SUM_BITS)
         return np.array(steps, np.int64), None
 
-    def _value_unit(self) -> float:
-        """q such that the values of all shortcuts fit VALUE_BITS, by the statistics that normalisation gives them."""
+    def _value_unit(self, known: float) -> float:
+        """q such that values up to `known` fit VALUE_BITS; if that is 0, by the statistics of normalised values."""
         reach: dict[str, float] = {}
         for name, spec in self.specs.items():
             if name not in self.architecture.kept and not spec.add:
@@ -266,7 +266,7 @@ class _Exporter:
                 raise ExportError(f"block {name} must have a batch normalisation, as it is part of a shortcut")
             own = float((DEVIATIONS * norm.weight.abs() + norm.bias.abs()).detach().max())
             reach[name] = own + (reach[spec.add] if spec.add else 0.0)
-        return max(reach.values(), default=1.0) / ((1 << (VALUE_BITS - 1)) - 1)
+        return (known or max(reach.values(), default=1.0)) / ((1 << (VALUE_BITS - 1)) - 1)
 
 
 def _levels(name: str, block: Block) -> tuple[np.ndarray, np.ndarray]:

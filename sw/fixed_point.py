@@ -66,11 +66,11 @@ class Sums:
 class Moments:
     """Statistics of a layer's sums over images: what its k terms, in the order of `sums`, add up from.
 
-    mean float64 [co, k]; covariance float64 [co, k, k].
+    mean float64 [co, k]; covariance float64 [co, k, k], None where only the means are known.
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    covariance: np.ndarray | None
 
 
 def sums(bits: np.ndarray, factors: np.ndarray, planes: Planes, width: int, *, grid: float | None = None,
@@ -93,7 +93,8 @@ def sums(bits: np.ndarray, factors: np.ndarray, planes: Planes, width: int, *, g
         integers, single = fixed_point(flat, width, fine=common, metric=_metric(flat, moments))
         scale = np.full(len(real), single)
     else:
-        made = [fixed_point(row[None], width, metric=None if moments is None else moments.covariance[c:c + 1])
+        covariance = None if moments is None else moments.covariance
+        made = [fixed_point(row[None], width, metric=None if covariance is None else covariance[c:c + 1])
                 for c, row in enumerate(flat)]
         integers, scale = np.concatenate([row for row, _ in made]), np.array([single for _, single in made])
     slope, offset = _line(flat, integers * scale[:, None], moments, common, grid is not None)
@@ -117,7 +118,7 @@ def sums(bits: np.ndarray, factors: np.ndarray, planes: Planes, width: int, *, g
 def _settled(values: np.ndarray, width: int, moments: Moments | None) -> np.ndarray:
     """Integers near values [co, k]: rounded, then moved one by one while that makes the error of the sums smaller."""
     integers = np.rint(values).astype(np.int64)
-    if moments is None or len(values) == 1:
+    if moments is None or moments.covariance is None or len(values) == 1:
         return integers
     limit, rows = (1 << (width - 1)) - 1, np.arange(len(values))
     diagonal = np.einsum("ckk->ck", moments.covariance)
@@ -135,7 +136,7 @@ def _settled(values: np.ndarray, width: int, moments: Moments | None) -> np.ndar
 
 def _metric(flat: np.ndarray, moments: Moments | None) -> np.ndarray | None:
     """Covariance of the terms relative to each channel's own variance; one for all channels if they share factors."""
-    if moments is None:
+    if moments is None or moments.covariance is None:
         return None
     variance = np.einsum("ck,ckl,cl->c", np.broadcast_to(flat, moments.mean.shape), moments.covariance,
                          np.broadcast_to(flat, moments.mean.shape))
@@ -151,7 +152,7 @@ def _line(real: np.ndarray, rounded: np.ndarray, moments: Moments | None, common
     if moments is None:
         return np.ones(1), np.zeros(1)
     real, rounded = (np.broadcast_to(values, moments.mean.shape) for values in (real, rounded))
-    if fixed:
+    if fixed or moments.covariance is None:
         slope = np.ones(len(real))
     else:
         both, own = (np.einsum("ck,ckl,cl->c", values, moments.covariance, rounded) for values in (real, rounded))
