@@ -12,6 +12,7 @@ Values that shortcuts add need one unit q in the whole network: there a and s / 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,7 +153,7 @@ class _Exporter:
             "name": name, "source": source, "stride": spec.stride, "padding": spec.padding, "pad": planes.pad,
             "pool": spec.pool, "pool_stride": spec.pool_stride or spec.pool, "pool_padding": spec.pool_padding,
             "average": block.average}
-        slope, offset = _normalisation(block)
+        slope, offset, mean = _normalisation(block)
         if name in self.architecture.kept or spec.add:
             return self._residual(common, block, spec, bits, factors, planes, slope, offset)
         made = sums(bits, factors, planes, self._width(source, planes), area=block.average**2,
@@ -160,9 +161,9 @@ class _Exporter:
         if block.activation is None:
             self.scale = float(made.slope[0])
             bias = np.rint((offset + made.offset) / self.scale + made.constant).astype(np.int64)
-            return Conv(**common, weights=made.bits, coefficients=_compact(made), bias=bias)
+            return Conv(**common, weights=made.bits, coefficients=made.compact, bias=bias)
         if block.activation.levels().even:
-            return self._search(common, block, planes, made, slope, offset)
+            return self._search(common, block, planes, made, slope, offset, mean)
         return self._thresholds(common, block, made, slope, offset)
 
     def _planes(self, source: str) -> Planes:
@@ -187,7 +188,7 @@ class _Exporter:
         """A layer whose normalisation is in its thresholds."""
         thresholds, code = _levels(common["name"], block)
         made.flip(slope < 0)
-        layer = Conv(**common, weights=made.bits, coefficients=_compact(made),
+        layer = Conv(**common, weights=made.bits, coefficients=made.compact,
                      thresholds=np.zeros((len(slope), len(thresholds)), np.int64), code=code)
         bound = layer.sum_bound()
         integers = [[threshold(theta - b - a * shift, a * scale, float(constant), bound) for theta in thresholds]
@@ -196,25 +197,24 @@ class _Exporter:
         return Conv(**{**layer.__dict__, "thresholds": np.array(integers, np.int64)})
 
     def _search(self, common: dict[str, Any], block: Block, planes: Planes, made: Sums, slope: np.ndarray,
-                offset: np.ndarray) -> Conv:
+                offset: np.ndarray, mean: np.ndarray) -> Conv:
         """A layer whose normalisation is in the steps of its search; in sums as fine as they may be."""
         assert block.activation is not None
         levels = block.activation.levels()
         made.flip(slope < 0)
-        draft = Conv(**common, weights=made.bits, coefficients=_compact(made),
+        draft = Conv(**common, weights=made.bits, coefficients=made.compact,
                      thresholds=np.zeros((len(slope), 1), np.int64), search=True)
         rounded = made.coefficients[..., -1] if planes.unit is not None else made.coefficients
         limit = (1 << (self._width(common["source"], planes) - 1)) - 1
         largest = max(1, int(np.abs(rounded).max()))
         made.scale(max(1, min(limit // largest, (1 << (SUM_BITS - 3)) // draft.sum_bound())))
-        layer = replace(draft, coefficients=_compact(made))
+        layer = replace(draft, coefficients=made.compact)
         step, bits = 2 * levels.beta[-1], levels.code.shape[1]
-        centre = np.zeros(len(slope)) if block.norm is None else _centre(block) * np.where(slope < 0, -1, 1)
         thresholds = [
-            search_steps(a * scale / step, (mean - shift) / scale - constant, (a * mean + b) / step, bits,
-                         layer.sum_bound(), SUM_BITS)
-            for a, b, mean, scale, shift, constant in zip(
-                np.abs(slope), offset, centre, made.slope, made.offset, made.constant, strict=True)]
+            search_steps(abs(a) * scale / step, (math.copysign(m, m * a) - shift) / scale - constant,
+                         (a * m + b) / step, bits, layer.sum_bound(), SUM_BITS)
+            for a, b, m, scale, shift, constant in zip(
+                slope, offset, mean, made.slope, made.offset, made.constant, strict=True)]
         return replace(layer, thresholds=np.array(thresholds, np.int64))
 
     def _residual(self, common: dict[str, Any], block: Block, spec: BlockSpec, bits: np.ndarray, factors: np.ndarray,
@@ -236,7 +236,7 @@ class _Exporter:
             bias = np.rint(made.constant + (offset + made.offset) / grid + half * (1 << shift)).astype(np.int64)
             row, code = (None, None) if block.activation is None else self._row(common["name"], block, grid)
             layer = Conv(
-                **common, weights=made.bits, coefficients=_compact(made), bias=bias,
+                **common, weights=made.bits, coefficients=made.compact, bias=bias,
                 thresholds=None if row is None else np.tile(row, (len(slope), 1)), code=code,
                 search=row is not None and code is None, add=spec.add, shift=shift,
                 keep=common["name"] in self.architecture.kept,
@@ -279,28 +279,15 @@ def _levels(name: str, block: Block) -> tuple[np.ndarray, np.ndarray]:
     return levels.thresholds, levels.code
 
 
-def _compact(made: Sums) -> np.ndarray:
-    """Coefficients without a channel axis where all channels have the same."""
-    return made.coefficients if len(made.coefficients) > 1 else made.coefficients[0]
-
-
-def _centre(block: Block) -> np.ndarray:
-    """[co] O_real where a normalised value is that of an average input."""
-    norm, bias = block.norm, block.conv.bias
-    assert norm is not None and norm.running_mean is not None
-    mean = norm.running_mean - (0 if bias is None else bias)
-    return mean.detach().double().cpu().numpy()
-
-
-def _normalisation(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """a and b [co] of y = a O_real + b, the convolution's bias included."""
+def _normalisation(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """a and b [co] of y = a O_real + b, the convolution's bias included, and the mean of O_real."""
     norm, conv = block.norm, block.conv
     bias = np.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().double().cpu().numpy()
     if norm is None:
-        return np.ones(conv.out_channels), bias
+        return np.ones(conv.out_channels), bias, np.zeros(conv.out_channels)
     weight = norm.weight.abs() if isinstance(norm, PositiveBatchNorm2d) else norm.weight
     gamma, shift, mean, variance = (
         t.detach().double().cpu().numpy()
         for t in (weight, norm.bias, norm.running_mean, norm.running_var) if t is not None)
     scale = gamma / np.sqrt(variance + norm.eps)
-    return scale, shift + scale * (bias - mean)
+    return scale, shift + scale * (bias - mean), mean - bias

@@ -50,6 +50,11 @@ class Sums:
     constant: np.ndarray
     offset: np.ndarray
 
+    @property
+    def compact(self) -> np.ndarray:
+        """Coefficients without a channel axis where all channels have the same."""
+        return self.coefficients if len(self.coefficients) > 1 else self.coefficients[0]
+
     def flip(self, channels: np.ndarray) -> None:
         """Negate O of the channels [co] that are True: S(-W) = -S."""
         self.bits = np.where(channels[None, :, None, None, None], 1 - self.bits, self.bits)

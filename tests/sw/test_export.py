@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from hw.arch import numerics
 from hw.arch.isa import Padding
 from sw import data
 from sw.abcnet.architecture import Architecture, BlockSpec, head
 from sw.abcnet.reference import reference
 from sw.abcnet.schemes import scheme
 from sw.export import ExportError, agreement, export, sum_bits
-from sw.fixed_point import Moments, _settled, fixed_point, threshold
+from sw.fixed_point import Moments, _settled, fixed_point, search_steps, threshold
 
 BLOCKS = (BlockSpec(4, 3, padding=1), BlockSpec(6, 3, stride=2, padding=1, pool=2), BlockSpec(5, 0))
 
@@ -191,3 +192,28 @@ def test_digits_network_is_the_same_in_integers():
     report = agreement(model, graph, pixels, np.zeros(len(pixels), np.int64))
     assert report.argmax_agreement >= 0.995
     assert math.isfinite(report.logit_deviation)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_search_steps_are_rounding(bits, seed):
+    """level = round(level at the centre + slope (O - centre)), held to its bits; rounded steps err by a few sums."""
+    rng = np.random.default_rng(seed)
+    bound, top = 100_000, (1 << bits) - 1
+    slope, centre, level = rng.uniform(0.3, 2) * top / 50_000, rng.uniform(-5e4, 5e4), rng.uniform(-0.2, 1) * top
+    steps = search_steps(slope, centre, level, bits, bound, 28)
+    assert len(steps) == bits and all(abs(step) < 1 << 27 for step in steps)
+    for value in rng.integers(-bound, bound + 1, 2000).tolist():
+        found = numerics.pack(numerics.search(value, steps)[::-1])
+        lowest, highest = (min(max(math.floor(level + slope * (value + error - centre) + 0.5), 0), top)
+                           for error in (-bits / 2 - 1, bits / 2 + 1))
+        assert lowest <= found <= highest
+
+
+@pytest.mark.parametrize(("level", "expected"), [(-3.0, 0), (77.2, 77), (1e9, 255)])
+@pytest.mark.parametrize("slope", [0.0, 1e-12])
+def test_channels_that_hardly_move_keep_their_level(slope, level, expected):
+    steps = search_steps(slope, 1000.0, level, 8, 1 << 20, 28)
+    assert max(map(abs, steps)) < 1 << 27
+    for value in (-9000, 1000, 11_000):
+        assert abs(numerics.pack(numerics.search(value, steps)[::-1]) - expected) <= (0 if expected in (0, 255) else 1)

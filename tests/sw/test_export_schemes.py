@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from hw.arch.isa import Padding
 from sw.abcnet.architecture import Architecture, BlockSpec, head
 from sw.abcnet.reference import reference
 from sw.abcnet.schemes import SCHEMES, scheme
 from sw.calibration import calibrate, moments
 from sw.export import ExportError, export
+from sw.fixed_point import Planes, sums
 
 # Pool with padding, normalisation before a pool, identity and projected shortcuts, average pool.
 BLOCKS = (
@@ -163,3 +165,38 @@ def test_moments_are_those_of_the_planes_sums():
     assert found.mean == pytest.approx(flat.mean(2), abs=1e-6)
     for channel in range(4):
         assert found.covariance[channel] == pytest.approx(np.cov(flat[channel], bias=True), abs=1e-6)
+
+
+def test_ranges_reach_to_the_largest_values_and_shortcuts_too():
+    model, images = network(scheme("abc-real", M=2)), pixels(30)
+    reach = calibrate(model, images)
+    with torch.no_grad():
+        values = {name: value for name, _, value in model.steps(torch.tensor(images))}
+    for name, block in model.blocks.items():
+        if block.activation is not None:
+            assert float(block.activation.peak) == pytest.approx(float(values[name].max()), rel=0.05)
+    assert reach == pytest.approx(max(float(values[name].abs().max()) for name in model.architecture.kept), rel=0.05)
+    assert calibrate(network(scheme("bnn"), (BlockSpec(4, 3), head(3))), images) == 0
+
+
+def test_planes_too_many_for_one_accumulation_keep_zero_and_mean():
+    """Coefficients of seven bits err; where the input is zero, and in the mean of the images, the levels do not."""
+    blocks = (BlockSpec(12, 3, padding=1), BlockSpec(16, 3, padding=1), head(3))
+    model, images = network(scheme("abc-real", M=3), blocks).float(), pixels(80)
+    graph = export(model, images=images, coefficient_bits=7, image_bits=12)
+    middle, found = graph.layers[1], moments(model, images)["block1"]
+    assert not np.array_equal(middle.coefficients[..., :-1], 2 * middle.coefficients[..., 1:])
+    assert found.covariance is None and found.mean.shape == (16, 3 * 8)
+    with torch.no_grad():
+        values = {name: value.double().numpy() for name, _, value in model.steps(torch.tensor(images))}["block1"]
+    levels = model.blocks["block1"].activation.levels()
+    real = (values[..., None] >= levels.thresholds).sum(-1)
+    error = reference(graph, images).levels["block1"].astype(int) - real
+    assert np.abs(error).max() > 1
+    assert np.abs(error.mean((0, 2, 3))).max() < 0.5
+
+    planes = Planes(2.0 ** np.arange(7, -1, -1) / 2, np.array([127.5]), Padding.LOW, fused=False)
+    bits = np.random.default_rng(1).integers(0, 2, (3, 5, 4, 3, 3)).astype(np.uint8)
+    made = sums(bits, np.array([[0.31, 0.22, 0.13]]), planes, 7)
+    nothing = -(made.coefficients[0].sum(1) * (2.0 * bits - 1).sum((2, 3, 4)).T).sum(1)
+    assert (nothing + made.constant).tolist() == [0] * 5
