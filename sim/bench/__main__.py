@@ -8,7 +8,7 @@ from pathlib import Path
 from sim.campaign import Campaign
 
 # In the order of the report.
-NAMES = ("dot", "core", "planes")
+NAMES = ("dot", "core", "planes", "networks")
 _HEAD = """# Benchmarks
 
 Written by `make bench` from what it measured; every table names the command that repeats it. `sim/bench/` says what

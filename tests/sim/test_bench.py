@@ -10,7 +10,7 @@ from sim.bench.__main__ import CAMPAIGN
 from sim.synthesis import netlist
 
 
-@pytest.mark.parametrize("name", ["dot", "planes"])
+@pytest.mark.parametrize("name", ["dot", "planes", "networks"])
 def test_bars_are_met(name, capsys):
     assert CAMPAIGN.main([name, "--quick"]) == 0, capsys.readouterr().out
 

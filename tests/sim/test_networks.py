@@ -6,6 +6,7 @@ from hw.arch.config import preset
 from sim.core.frames import replay
 from sim.networks import build
 from sim.networks.__main__ import main
+from sw.compiler import compile
 from tests.graphs import random_images
 from tests.sim.test_core import case
 
@@ -17,6 +18,10 @@ CONFIG = preset("tiny").replace(
 def test_lenet5_in_rtl():
     graph = build.lenet5()
     replay(case(graph, CONFIG, random_images(graph, 1)))
+
+
+def test_cnv_fits_the_large_preset():
+    assert compile(build.cnv(), preset("large")).predicted_cycles < 7_500
 
 
 def test_tables_are_of_exact_networks(tmp_path, capsys):
