@@ -21,8 +21,8 @@ class Intake(wiring.Component):
     Members
     -------
     i : the image stream
-    pack, target, pack_begin : the instruction and its set-up, copied with `pack_begin`, which must not come while
-        `busy`
+    pack, target, pack_begin : the instruction and its set-up, copied a cycle after `pack_begin`, which must not come
+        while `busy`, that is from two cycles after it on
     load, load_begin : likewise
     busy : until all is stored; for ever after a fault
     fault : an access outside a memory; it is not made
@@ -53,9 +53,11 @@ class Intake(wiring.Component):
         # While the next word has to wait, everything before it does; but the buffer fills.
         m.d.comb += going.eq(~((packer.store.enable.any() | loader.storing) & self.blocked))
         m.d.sync += [starting.eq(0), started.eq(starting), loads.eq(0)]  # while no store can wait
-        with m.If(self.pack_begin):
+        packs, brings = Signal(), Signal()  # copies of the beginnings, which go to every bit of the instructions
+        m.d.sync += [packs.eq(self.pack_begin), brings.eq(self.load_begin)]
+        with m.If(packs):
             m.d.sync += [pack.eq(self.pack), target.eq(self.target), starting.eq(1), self.busy.eq(1)]
-        with m.If(self.load_begin):
+        with m.If(brings):
             m.d.sync += [load.eq(self.load), loads.eq(1), self.busy.eq(1)]
         with m.If((packer.finished | loader.finished) & going):
             m.d.sync += self.busy.eq(0)
@@ -68,6 +70,7 @@ class Intake(wiring.Component):
             write.addr.eq(newest), write.data.eq(self.i.payload),
             read.addr.eq(oldest + packer.offset), read.en.eq(going),
         ]
+        m.d.sync += self.fault.eq(packer.fault | loader.fault)
         m.d.sync += [
             newest.eq(newest + write.en), oldest.eq(oldest + retired), level.eq(level + write.en - retired),
         ]
@@ -75,7 +78,7 @@ class Intake(wiring.Component):
             packer.pack.eq(pack), packer.begin.eq(starting), packer.level.eq(level), packer.byte.eq(read.data),
             packer.bank.eq(walk.bank), packer.address.eq(walk.address), packer.channel_words.eq(target.channel_words),
             walk.target.eq(target), walk.begin.eq(started), walk.step.eq(packer.walk_step),
-            self.store.eq(packer.store), self.fault.eq(packer.fault | loader.fault),
+            self.store.eq(packer.store),
             loader.load.eq(load), loader.begin.eq(loads), loader.level.eq(level), loader.byte.eq(read.data),
             self.loaded.eq(loader.store), self.loading.eq(loader.storing),
         ]

@@ -160,6 +160,9 @@ def _program(header: Any, arrays: dict[str, np.ndarray]) -> Program:
     if not header["result_words"] <= config.result_depth:
         raise ArtifactError(f"program must have at most {config.result_depth} results, not {header['result_words']}")
     arrays = dict(arrays)
+    for name in ("result_index", "bias", "stream"):
+        if name not in arrays:
+            raise ArtifactError(f"program has no section {name}: compile the model again")
     index, bias, stream = (arrays.pop(name) for name in ("result_index", "bias", "stream"))
     _check_array("program bias", bias, "int64", (len(bias),))
     _check_array("program result_index", index, "int64", (len(bias),))

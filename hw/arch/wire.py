@@ -45,7 +45,7 @@ CRC = struct.Struct("<I")
 MAX_FRAME = HEADER.size + MAX_PAYLOAD + CRC.size
 
 # Names the architectural interface: changes whenever the protocol or the instruction set changes meaning.
-DESIGN_ID = bytes.fromhex("61626163757341424330000000000005")
+DESIGN_ID = bytes.fromhex("61626163757341424330000000000006")
 
 
 class Type(IntEnum):

@@ -94,7 +94,7 @@ async def begin(dut, pack, target):
     dut.pack.value, dut.target.value, dut.pack_begin.value = pack.pack(), target.pack(), 1
     await cycles(dut, 1)
     dut.pack_begin.value = 0
-    await cycles(dut, 1)
+    await cycles(dut, 2)
 
 
 @cocotb.test()
@@ -205,7 +205,9 @@ def some_load(rng, config):
 async def begin_load(dut, load):
     dut.load.value, dut.load_begin.value = load.pack(), 1
     await cycles(dut, 1)
-    dut.load.value = dut.load_begin.value = 0
+    dut.load_begin.value = 0
+    await cycles(dut, 1)
+    dut.load.value = 0
     await cycles(dut, 1)
 
 
