@@ -127,9 +127,11 @@ def _layer(block: BlockSpec) -> str:
 
 def _cycles(graph: Graph, name: str) -> str:
     try:
-        return f"{compile(graph, PRESETS[name]).predicted_cycles:,}"
+        program = compile(graph, PRESETS[name])
     except CompileError:
         return "does not fit"
+    loaded = f", {len(program.stream) / 1e3:.0f} kB of weights come with each" if len(program.stream) else ""
+    return f"{program.predicted_cycles:,}{loaded}"
 
 
 def _percent(share: float) -> str:
