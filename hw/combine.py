@@ -106,7 +106,11 @@ class Combine(wiring.Component):
             return m
 
         # Sum over passes, then the maximum over pool positions.
-        channel = stages[4].valid & stages[4].last_plane
+        # The rings' enables are registers: they go to every bit of every channel.
+        channel, complete = Signal(), Signal()
+        m.d.sync += [
+            channel.eq(stages[3].valid & stages[3].last_plane), complete.eq(channel & stages[4].place.final_pass),
+        ]
         m.submodules.sums = sums = Ring(config.sum_bits, config.chain_channels)
         m.submodules.best = best = Maximum(config.sum_bits, config.chain_channels)
         m.d.comb += [
@@ -116,8 +120,7 @@ class Combine(wiring.Component):
         void = delayed(m, self.void, timing.COMBINE - 2, "void")
         m.d.sync += best.i.eq(Mux(void, -1 << config.sum_bits - 1, sums.i))
         m.d.comb += [
-            best.step.eq(stages[5].valid & stages[5].last_plane & stages[5].place.final_pass),
-            best.first.eq(stages[5].place.first_position), self.final.value.eq(best.o),
+            best.step.eq(complete), best.first.eq(stages[5].place.first_position), self.final.value.eq(best.o),
         ]
         m.d.sync += self.final.valid.eq(best.step & stages[5].place.final_position)
         return m
