@@ -29,7 +29,7 @@ def test_block(name, config):
 
 def test_intake_of_two_plane_groups():
     config = CONFIGS["tiny"].replace(N=4, column_lanes=8)
-    assert run(Intake(config), "sim.core.bench_intake", settings={"config": config.to_json()}) == 3
+    assert run(Intake(config), "sim.core.bench_intake", settings={"config": config.to_json()}) == 5
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
