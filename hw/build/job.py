@@ -195,14 +195,14 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
     report["synthesis"] = asdict(usage)
     guess = estimate(job.config, part.family)
     report["estimate"] = asdict(guess)
+    needed = usage
     if part.family == "xc7":
         report["lut6"] = luts(cells(work / "top.json"))
+        needed = replace(usage, luts=report["lut6"])
     report["available"] = {name: getattr(part, name) for name in asdict(usage)}
-    console.say(table(usage, part) + "\n  (after synthesis, no timing; "
-                f"the model's {guess.luts:,} LUT are off by {guess.luts / max(usage.luts, 1) - 1:+.1%})")
-    if "lut6" in report:
-        console.say(f"  (pairs of functions sharing a LUT6: {report['lut6']:,}, {report['lut6'] / part.luts:.1%})")
-    check_fit(usage, part, job.name, "needs")
+    console.say(table(needed, part) + f"\n  (after synthesis, no timing; {usage.luts:,} LUT functions, of which the model "
+                f"expected {guess.luts:,}: {guess.luts / max(usage.luts, 1) - 1:+.1%})")
+    check_fit(needed, part, job.name, "needs")
     report["status"] = "synthesised"
 
     if job.toolchain == "none" or not job.route:
