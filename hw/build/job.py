@@ -200,8 +200,8 @@ def _stages(job: Job, console: Console, work: Path, report: dict[str, Any]) -> s
         report["lut6"] = luts(cells(work / "top.json"))
         needed = replace(usage, luts=report["lut6"])
     report["available"] = {name: getattr(part, name) for name in asdict(usage)}
-    console.say(table(needed, part) + f"\n  (after synthesis, no timing; {usage.luts:,} LUT functions, of which the model "
-                f"expected {guess.luts:,}: {guess.luts / max(usage.luts, 1) - 1:+.1%})")
+    console.say(table(needed, part) + f"\n  (after synthesis, no timing; {usage.luts:,} LUT functions, the model's "
+                f"{guess.luts:,} are off by {guess.luts / max(usage.luts, 1) - 1:+.1%})")
     check_fit(needed, part, job.name, "needs")
     report["status"] = "synthesised"
 
