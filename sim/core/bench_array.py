@@ -6,7 +6,9 @@ from hw.arch import timing
 from hw.arch.config import Config
 from hw.combine import final_layout
 from hw.layouts import drain_layout, step_layout
-from sim.helpers import cycles, generator, pack, settings, start, unpack
+from sim.core.surroundings import configuration
+from sim.core.vectors import Vector, play
+from sim.helpers import generator, pack
 
 SLACK = 8
 
@@ -77,8 +79,11 @@ class Group:
 
 
 def schedule(config: Config, groups):
-    """Per cycle: the step, drain and operand values of every port, skewed as the array wants them."""
-    ports = {}
+    """Per cycle: the step, drain and operand values of every port, skewed as the array wants them.
+
+    And the first drain slot of every group's last pass, and the number of cycles.
+    """
+    ports, ends = {}, []
     cycle, last = 0, -config.chain
     for group in groups:
         for item in group.passes:
@@ -105,39 +110,42 @@ def schedule(config: Config, groups):
                     drain_layout(config), valid=1, first_plane=int(slot % config.M == 0),
                     last_plane=int(slot % config.M == config.M - 1), last=int(slot == config.chain - 1), place=place,
                     coefficients=packed(flat, config.coefficient_bits))
-    return ports, cycle
+        ends.append(cycle - 1 + timing.DRAIN)
+    return ports, ends, cycle
+
+
+def vectors(config: Config, rng) -> list[Vector]:
+    """Random groups, and the finished sums of every pixel lane and channel in the declared cycles."""
+    groups = [Group(config, rng, rng.randint(1, 3), rng.randint(1, 4), rng.choice((1, 1, 2))) for _ in range(6)]
+    driven, ends, length = schedule(config, groups)
+    layout, size = final_layout(config), final_layout(config).size
+    lanes = [(k, j) for k in range(config.pixel_lanes) for j in range(config.N)]
+    valids = packed([pack(layout, valid=1)] * (config.pixel_lanes * config.chains), size)
+    result = []
+    for cycle in range(length + timing.DRAIN + config.chain + config.column_lanes + timing.COMBINE + SLACK):
+        now = driven.get(cycle, {})
+        operands = now.get("operands", {})
+        voids = [operands.get((k, config.N - 1), (0, 0, 0))[2] for k in range(config.pixel_lanes)]
+        result.append(Vector({
+            **{name: now.get(name, 0) for name in ("step", "weights", "drain")},
+            "activations": packed([operands.get(lane, (0, 0, 0))[0] for lane in lanes], config.word),
+            "enables": packed([int(operands.get(lane, (0, 0, 0))[1]) for lane in lanes], 1),
+            "voids": packed(map(int, voids), 1),
+        }, {"finals": (0, valids)}))
+    for group, end in zip(groups, ends, strict=True):
+        for k, row in enumerate(group.sums):
+            for channel, total in enumerate(row):
+                chain, number = divmod(channel, config.chain_channels)
+                slot = end + number * config.M + config.M - 1  # the channel's last
+                outputs = result[slot + (k + 1) * config.N - 1 + timing.COMBINE - 1].outputs
+                place = (k * config.chains + chain) * size
+                final = pack(layout, valid=1, value=total & (1 << config.sum_bits) - 1)
+                value, mask = outputs["finals"]
+                outputs["finals"] = value | final << place, mask | (1 << size) - 1 << place
+    return result
 
 
 @cocotb.test()
 async def random_groups(dut):
     """Finished sums of every pixel lane and channel, in order and in the declared cycle."""
-    config, rng = Config.from_json(str(settings()["config"])), generator()
-    await start(dut, weights=0, step=0, drain=0, activations=0, enables=0, voids=0)
-    groups = [Group(config, rng, rng.randint(1, 3), rng.randint(1, 4), rng.choice((1, 1, 2))) for _ in range(6)]
-    ports, length = schedule(config, groups)
-    layout, size = final_layout(config), final_layout(config).size
-    found = [[[] for _ in range(config.chains)] for _ in range(config.pixel_lanes)]
-    last = timing.DRAIN + config.chain + config.column_lanes + timing.COMBINE + SLACK
-    for cycle in range(length + last):
-        now = ports.get(cycle, {})
-        for name in ("step", "weights", "drain"):
-            getattr(dut, name).value = now.get(name, 0)
-        operands = now.get("operands", {})
-        lanes = [(k, j) for k in range(config.pixel_lanes) for j in range(config.N)]
-        dut.activations.value = packed([operands.get(lane, (0, 0, 0))[0] for lane in lanes], config.word)
-        dut.enables.value = packed([int(operands.get(lane, (0, 0, 0))[1]) for lane in lanes], 1)
-        voids = [operands.get((k, config.N - 1), (0, 0, 0))[2] for k in range(config.pixel_lanes)]
-        dut.voids.value = packed(map(int, voids), 1)
-        await cycles(dut, 1)
-        finals = int(dut.finals.value)
-        for k in range(config.pixel_lanes):
-            for chain in range(config.chains):
-                final = unpack(layout, finals >> (k * config.chains + chain) * size & (1 << size) - 1)
-                if final["valid"]:
-                    found[k][chain].append(final["value"])
-    mask = (1 << config.sum_bits) - 1
-    for k in range(config.pixel_lanes):
-        for chain in range(config.chains):
-            channels = range(chain * config.chain_channels, (chain + 1) * config.chain_channels)
-            expected = [group.sums[k][c] & mask for group in groups for c in channels]
-            assert found[k][chain] == expected, f"pixel lane {k}, chain {chain}"
+    await play(dut, vectors(configuration(), generator()))

@@ -3,18 +3,18 @@
 import cocotb
 
 from hw.arch import timing
+from hw.arch.config import Config
 from hw.combine import final_layout
 from hw.layouts import drain_layout, pass_layout
-from sim.core.surroundings import Watch, configuration
-from sim.helpers import cycles, generator, pack, start, unpack
+from sim.core.surroundings import configuration
+from sim.core.vectors import Vector, play
+from sim.helpers import generator, pack
 
 TO_LEFT = timing.COMBINE - 3  # from a channel's last slot to the left neighbour's total of it
 
 
-@cocotb.test()
-async def random_sums(dut):
-    """alpha*beta times S, over planes, the lane to the left and passes, then the maximum; in the declared cycle."""
-    config, rng = configuration(), generator()
+def vectors(config: Config, rng) -> list[Vector]:
+    """Random slots, and the sums in the declared cycles."""
     mask, bound = (1 << config.coefficient_bits) - 1, 1 << (config.coefficient_bits - 1)
     lowest = -1 << config.sum_bits - 1
     most = (1 << config.accumulator_bits - 4) - 1  # of counts, so that sums do not wrap
@@ -51,15 +51,20 @@ async def random_sums(dut):
             best = sums if best is None else [max(pair) for pair in zip(best, sums, strict=True)]
     top = max(abs(value) for value in expected.values() if value != lowest)
     assert top < 1 << (config.sum_bits - 1), "the bench must not wrap"
-    ports = ("drain", "matches", "bits", "void", "coefficient")
-    await start(dut, **dict.fromkeys((*ports, "left"), 0))
-    watch = Watch(dut, "final")
-    await cycles(dut, 1)
+    layout, names = final_layout(config), ("drain", "matches", "bits", "void", "coefficient")
+    wrapped = (1 << config.sum_bits) - 1
+    result = []
     for now in range(cycle + timing.COMBINE + 2):
-        for name, value in zip(ports, slots.get(now, (0, 0, 0, 0, 0)), strict=True):
-            getattr(dut, name).value = value
-        dut.left.value = lefts.get(now, 0) & (1 << config.sum_bits) - 1
-        await cycles(dut, 1)
-    found = [unpack(final_layout(config), word) for word, in watch.seen]
-    found = {now: final["value"] for now, final in enumerate(found) if final["valid"]}
-    assert found == {now: value & (1 << config.sum_bits) - 1 for now, value in expected.items()}
+        inputs = dict(zip(names, slots.get(now, (0, 0, 0, 0, 0)), strict=True))
+        due = expected.pop(now + 1, None)
+        final = (0, pack(layout, valid=1)) if due is None else (
+            pack(layout, valid=1, value=due & wrapped), (1 << layout.size) - 1)
+        result.append(Vector({**inputs, "left": lefts.get(now, 0) & wrapped}, {"final": final}))
+    assert not expected
+    return result
+
+
+@cocotb.test()
+async def random_sums(dut):
+    """alpha*beta times S, over planes, the lane to the left and passes, then the maximum; in the declared cycle."""
+    await play(dut, vectors(configuration(), generator()))
