@@ -8,6 +8,12 @@ from pathlib import Path
 
 FRACTURED = 5  # inputs of a LUT6 with two outputs
 NEAR = 64  # users of a net that are looked at as partners
+# Look-up tables of 7-series that a memory takes.
+MEMORIES = {
+    **dict.fromkeys(("SRL16E", "SRLC32E", "RAM32X1S", "RAM64X1S"), 1),
+    **dict.fromkeys(("RAM32X1D", "RAM64X1D", "RAM128X1S"), 2),
+    **dict.fromkeys(("RAM32M", "RAM64M", "RAM128X1D", "RAM256X1S"), 4),
+}
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,15 @@ def luts(cells: Sequence[Cell]) -> int:
     """Look-up tables of a netlist, LUT6 on 7-series and LUT4 on ECP5.
 
     On 7-series two functions of five inputs together are one LUT6_2, unless a carry chain takes both of its outputs;
-    partners are chosen greedily. On ECP5 a carry cell takes two LUT4.
+    partners are chosen greedily, and memories have theirs alone. On ECP5 a carry cell takes two LUT4.
     """
     tables = [cell for cell in cells if cell.kind.startswith("LUT")]
     if not any(cell.kind == "CARRY4" for cell in cells) and all(cell.kind == "LUT4" for cell in tables):
         return len(tables) + 2 * sum(cell.kind == "CCU2C" for cell in cells)
+    memories = sum(MEMORIES.get(cell.kind, 0) for cell in cells)
     carried = {net for cell in cells if cell.kind == "CARRY4" for net in cell.inputs}
-    return len(tables) - _pairs([cell.inputs for cell in tables
-                                 if len(cell.inputs) <= FRACTURED and cell.output not in carried])
+    return memories + len(tables) - _pairs([cell.inputs for cell in tables
+                                            if len(cell.inputs) <= FRACTURED and cell.output not in carried])
 
 
 def _pairs(tables: Sequence[frozenset[int]]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from .errors import BuildError
 from .flow import ROUTE_LIMIT, SYNTHESIS_LIMIT, Flow, Stage
 from .frames import Database, assemble, write
+from .lut6 import MEMORIES
 from .report import Timing, Usage, cells_of, count, timing_of
 from .tools import XC7_PREFIX, require, run, xc7_prefix
 
@@ -15,9 +16,8 @@ DATABASE_NAME = "prjxray-database"
 
 WEIGHTS = {
     **{f"LUT{inputs}": Usage(1, 0, 0, 0) for inputs in range(1, 7)},
-    **{name: Usage(1, 0, 0, 0) for name in ("INV", "SRL16E", "SRLC32E", "RAM32X1S", "RAM64X1S")},
-    **{name: Usage(2, 0, 0, 0) for name in ("RAM32X1D", "RAM64X1D", "RAM128X1S")},
-    **{name: Usage(4, 0, 0, 0) for name in ("RAM32M", "RAM64M", "RAM128X1D", "RAM256X1S")},
+    "INV": Usage(1, 0, 0, 0),
+    **{name: Usage(tables, 0, 0, 0) for name, tables in MEMORIES.items()},
     **{name: Usage(0, 1, 0, 0) for name in ("FDRE", "FDSE", "FDCE", "FDPE")},
     "RAMB18E1": Usage(0, 0, 18, 0),
     "RAMB36E1": Usage(0, 0, 36, 0),
