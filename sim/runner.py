@@ -46,7 +46,15 @@ def run(
     component: wiring.Component, bench: str, *, simulator: str = "icarus", tests: Sequence[str] = (), seed: int = 1,
     settings: Mapping[str, object] | None = None,
 ) -> int:
-    """Run cocotb tests on `component`; the number that passed, or `SimulationError` with the end of the log.
+    """Build `component` and `play` a bench on it."""
+    return play(build(component, simulator), bench, simulator=simulator, tests=tests, seed=seed, settings=settings)
+
+
+def play(
+    folder: Path, bench: str, *, simulator: str, tests: Sequence[str] = (), seed: int = 1,
+    settings: Mapping[str, object] | None = None,
+) -> int:
+    """Run cocotb tests on what was built in `folder`; the number that passed, or `SimulationError` with the log's end.
 
     Parameters
     ----------
@@ -55,7 +63,6 @@ def run(
     seed : seed of cocotb's and the benches' random choices; repeats a run exactly
     settings : JSON-able values that the bench reads with `sim.helpers.settings`
     """
-    folder = build(component, simulator)
     with tempfile.TemporaryDirectory(prefix="run-", dir=folder.parent) as work, _environment():
         log = Path(work, "log.txt")
         runner = get_runner(simulator)
@@ -71,7 +78,7 @@ def run(
             total, failed = 0, 1
         if failed or not total:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:]) if log.exists() else ""
-            raise SimulationError(f"bench {bench} failed on {type(component).__name__} (seed {seed}):\n{tail}")
+            raise SimulationError(f"bench {bench} failed (seed {seed}):\n{tail}")
     return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from hw.arch.config import Config, Space
 from hw.core import Core
-from sim.runner import run
+from sim.runner import build, play
 from sw.compiler import Program
 from sw.emulator import Machine
 
@@ -44,5 +45,11 @@ def replay(content: dict[str, Any]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "case.json")
         path.write_text(json.dumps(content))
-        config = Config.from_json(json.dumps(content["config"]))
-        run(Core(config), "sim.core.bench_core", simulator="verilator", settings={"case": str(path)})
+        folder = _core(Config.from_json(json.dumps(content["config"])))
+        play(folder, "sim.core.bench_core", simulator="verilator", settings={"case": str(path)})
+
+
+@cache
+def _core(config: Config) -> Path:
+    """The simulated core, whose Verilog alone takes a while for a large configuration."""
+    return build(Core(config), "verilator")
