@@ -16,6 +16,7 @@ import numpy as np
 
 from hw.arch import isa
 from hw.arch.config import Config, Space
+from hw.arch.packed import Packed
 from sw import container
 from sw.compiler import Program, Stage
 from sw.errors import AbacusError, ArtifactError
@@ -140,13 +141,14 @@ def _program_sections(program: Program) -> tuple[dict[str, Any], dict[str, np.nd
     header: dict[str, Any] = {name: getattr(program, name) for name in _COUNTS}
     header["config"] = program.config.to_json()
     header["digest"] = program.config.digest.hex()
+    header["bands"] = program.bands
     header["stages"] = [dataclasses.asdict(stage) for stage in program.stages]
     arrays = {space.name.lower(): words for space, words in program.memories.items()}
     return header, arrays | {"result_index": program.result_index, "bias": program.bias, "stream": program.stream}
 
 
 def _program(header: Any, arrays: dict[str, np.ndarray]) -> Program:
-    expected = {*_COUNTS, "config", "digest", "stages"}
+    expected = {*_COUNTS, "bands", "config", "digest", "stages"}
     if not isinstance(header, dict) or set(header) != expected:
         raise ArtifactError(f"program header must have the keys {', '.join(sorted(expected))}")
     for name in _COUNTS:
@@ -177,9 +179,21 @@ def _program(header: Any, arrays: dict[str, np.ndarray]) -> Program:
         raise ArtifactError(f"program stream must be the {loaded} bytes that its instructions load, not {len(stream)}")
     return Program(
         config=config, instructions=instructions, memories=memories, stream=stream, result_index=index, bias=bias,
-        stages=tuple(_stage(s) for s in header["stages"]),
+        bands=_bands(header, instructions), stages=tuple(_stage(s) for s in header["stages"]),
         **{name: header[name] for name in _COUNTS},
     )
+
+
+def _bands(header: dict[str, Any], instructions: tuple[Packed, ...]) -> tuple[tuple[int, int], ...]:
+    """First row and rows of every part of the image, in the order in which instructions pack them."""
+    bands = tuple((first, rows) for first, rows in header["bands"])
+    if not bands or any(type(n) is not int or n < 0 for band in bands for n in band) or any(
+            first + rows > header["rows"] for first, rows in bands):
+        raise ArtifactError(f"program bands must lie in the {header['rows']} rows of the image, not {bands!r:.60}")
+    packed = [pack.rows for pack in instructions if isinstance(pack, isa.Pack)]
+    if packed[: len(bands)] != [rows for _, rows in bands] or packed[len(bands) :] not in ([], packed[:1]):
+        raise ArtifactError(f"program bands must be the {packed} rows that its instructions pack, not {bands!r:.60}")
+    return bands
 
 
 def _memory(name: str, words: np.ndarray, config: Config) -> np.ndarray:

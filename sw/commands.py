@@ -56,7 +56,7 @@ def info(args: argparse.Namespace) -> int:
     print("\n".join(["", *_layer_table(program), "", *_memory_table(program)]))
     milliseconds = 1e3 * program.predicted_cycles / config.clock_hz
     print(f"\n{program.predicted_cycles} cycles per image, {milliseconds:.3f} ms at {config.clock_hz / 1e6:g} MHz")
-    if len(program.stream):
+    if len(program.stream) or len(program.bands) > 1:
         print("\n".join(_pace(program)))
     return 0
 
@@ -198,8 +198,14 @@ def _layer_table(program: Program) -> list[str]:
 
 
 def _pace(program: Program) -> list[str]:
-    """What the words cost that come with every image."""
-    config, lines = program.config, [f"{len(program.stream)} bytes of words come with every image:"]
+    """What the words and rows cost that come with every image."""
+    config, lines = program.config, []
+    if len(program.bands) > 1:
+        again = sum(rows for _, rows in program.bands) / program.rows - 1
+        lines.append(f"the image comes in {len(program.bands)} bands of rows, {again:.0%} of them again")
+    if len(program.stream):
+        lines.append(f"{len(program.stream)} bytes of words come with every image")
+    lines.append("from one image to the next:")
     for rate, source in ((INTAKE_RATE, "a byte per cycle, the most that the core takes"),
                          (DEFAULT_BAUD / 10 / config.clock_hz, f"{DEFAULT_BAUD} baud")):
         cycles = frame_cycles(program, rate)

@@ -5,8 +5,9 @@ A request is the fields of a `Config`. The answer to one that the network runs o
     {"cycles": of one frame, "stream_bytes": loaded in each, "needs": {depth field: words},
      "layers": [{"name", "kernel", "planes", "macs", "cycles", "weight_bits"}]}
 
-and to any other {"error": sentence}. Programs that choose a configuration, `python -m hw.build --for` first of all,
-ask many of them through one pipe; the cycles are the compiler's own.
+and to any other {"error": sentence}; whoever asks chooses depths, so tensors are not tiled. Programs that choose
+a configuration, `python -m hw.build --for` first of all, ask many of them through one pipe; the cycles are the
+compiler's own.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 def answer(graph: Graph, request: str) -> dict[str, Any]:
     """What `graph`, recoded before, costs on the configuration of a request."""
     try:
-        program = compile(graph, Config.from_json(request), recoding=False)
+        program = compile(graph, Config.from_json(request), recoding=False, tiling=False)
     except (CompileError, ConfigError) as error:
         return {"error": str(error)}
     bits = {layer.name: layer.weights.size for layer in graph.layers}

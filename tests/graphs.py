@@ -4,7 +4,9 @@ import numpy as np
 
 from hw.arch.config import preset
 from hw.arch.isa import Padding
+from sw.compiler import compile
 from sw.graph import Conv, Graph, Image
+from sw.plan import needs
 
 # Configurations whose memories are too small for many of the graphs: with room for two parts of a layer, or for one.
 _SHALLOW = {"tap_depth": 128, "coefficient_depth": 64, "threshold_depth": 80, "program_depth": 256}
@@ -106,3 +108,10 @@ def larger_than_tiny():
         out = layers[-1].output(*shape[:2])
         shape, planes = (out.rows, out.columns, out.channels), out.planes
     return Graph("larger", Image(6, 6, 1), tuple(layers), tuple("0123456789"))
+
+
+def narrowed(graph, config, memories):
+    """The configuration with depths of `memories`, numbers of words or shares of what the graph uses with room."""
+    needed = needs(compile(graph, config.replace(weight_depth=65536)))
+    return config.replace(**{
+        name: depth if isinstance(depth, int) else int(depth * needed[name]) for name, depth in memories.items()})

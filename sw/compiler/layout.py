@@ -65,6 +65,10 @@ class Layout:
             rotate=distance % self.lanes, dy=dy, dx=dx, anchor=int(anchor),
         )
 
+    def before(self, row: int) -> int:
+        """Words of every bank before a row that begins in the first phase and bank 0."""
+        return row // self.phases * self.pitch // self.lanes * self.pixel_words
+
     def row_skip(self, columns: int) -> int:
         """`Walk.row_skip` for a reader of `columns` output columns."""
         return max(0, self.pitch - columns) // self.lanes * self.pixel_words

@@ -1,14 +1,19 @@
 """Memory images: weights, coefficients and thresholds in the order the array reads them.
 
 Row lane r of row group g computes output channel g*channel_lanes + r div M with weight plane i*M + r mod M in
-weight pass i. All functions return one array per bank.
+weight pass i. `layer_words` and `tap_words` make the images of a layer, the other functions one array per bank.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from hw.arch.config import Config
+from hw.arch.config import TAP_BITS, Config, Space
+from sw.compiler.layout import Layout
+from sw.compiler.lower import Task
+from sw.compiler.streaming import LayerWords
 
 
 def to_bytes(words: np.ndarray, width: int) -> np.ndarray:
@@ -63,3 +68,38 @@ def threshold_words(thresholds: np.ndarray, config: Config) -> np.ndarray:
     full[:co] = thresholds
     banks = full.reshape(groups, config.chains, config.chain_channels * count).transpose(1, 0, 2)
     return to_bytes(banks.reshape(config.chains, -1), config.sum_bits)
+
+
+def layer_words(task: Task, config: Config) -> LayerWords:
+    """What the memories hold for a layer, but for its taps."""
+    row_groups = -(-task.weights.shape[1] // config.channel_lanes)
+    shared = len(task.coefficients) == 1
+    coefficients = task.coefficients[:, :, -config.N :] if task.fused else task.coefficients
+    top = (1 << (config.sum_bits - 1)) - 1  # thresholds beyond any sum act as the extreme ones
+    compared = [np.clip(task.thresholds, -top - 1, top)] if task.thresholds is not None else []
+    if task.node.residual and task.bias is not None:
+        compared.insert(0, task.bias[:, None])
+    none = np.zeros((len(task.weights[0]), 0), np.int64)
+    images = {
+        Space.WEIGHTS: weight_words(task.placed_weights(config), config),
+        Space.COEFFICIENTS: coefficient_words(coefficients, 1 if shared else row_groups, config),
+        Space.THRESHOLDS: threshold_words(np.concatenate([none, *compared], axis=1), config),
+    }
+    unit = config.slices if task.code is not None else 1
+    return LayerWords(task.node.name, row_groups, unit, images, frozenset(
+        {Space.WEIGHTS, Space.THRESHOLDS} | (set() if shared else {Space.COEFFICIENTS})))
+
+
+def tap_words(tasks: Iterable[Task], source: Layout) -> tuple[np.ndarray, list[int]]:
+    """Tap descriptors uint8 [1, words, bytes] of a layer that reads a tensor of that layout, in each of its bands, and
+    the first word of each band's; equal ones are there once."""
+    words: list[int] = []
+    firsts: dict[tuple[int, ...], int] = {}
+    places: list[int] = []
+    for task in tasks:
+        taps = tuple(source.tap(dy, dx, n in task.anchors).pack()
+                     for position in task.taps for n, (dy, dx) in enumerate(position))
+        places.append(firsts.setdefault(taps, len(words)))
+        if places[-1] == len(words):
+            words += taps
+    return to_bytes(np.array([words]), TAP_BITS), places

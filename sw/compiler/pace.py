@@ -47,7 +47,7 @@ class _Core:
                 case Pack():
                     self._held = True
                     size = instruction.rows * instruction.columns * instruction.channels
-                    self._begin(timing.PACK, 0, self._program.pack_cycles, size)
+                    self._begin(timing.PACK, 0, timing.pack_cycles(self._config, instruction), size)
                 case Load():
                     self._begin(timing.LOAD, timing.LOADED, timing.LOADED, instruction.stream_bytes(self._config))
                 case Await():

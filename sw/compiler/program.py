@@ -17,6 +17,10 @@ class CompileError(ValueError):
     """A graph that this configuration cannot run; the message names layer, resource, need and capacity."""
 
 
+class TooLarge(CompileError):
+    """Tensors or values outgrow their memory: fewer rows at a time may fit."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One layer as scheduled: what `python -m sw info` prints and what the cycle prediction adds up."""
@@ -35,8 +39,8 @@ class Program:
 
     `memories[space]` is uint8 [banks, words, bytes per word], little-endian words as they travel on the wire,
     holding what stays of every bank from address 0 on. `stream` are the bytes that `Load` takes of the image stream in
-    every frame, behind the image. `rows`, `columns` and `channels` describe the image on the wire, `margin` pixels of
-    zeros on every side included.
+    every frame, behind the image. `rows`, `columns` and `channels` describe the image, `margin` pixels of zeros on
+    every side included. On the wire it is `bands`, each a (first row, rows) of it: one, or several that overlap.
     """
 
     config: Config
@@ -47,6 +51,7 @@ class Program:
     columns: int
     channels: int
     margin: int
+    bands: tuple[tuple[int, int], ...]
     result_words: int
     result_index: np.ndarray  # int64 [classes]: result word of each class
     bias: np.ndarray  # int64 [classes]
@@ -61,8 +66,8 @@ class Program:
     @property
     def pack_cycles(self) -> int:
         """Cycles of the intake for one image whose bytes are always there in time."""
-        packs = (instruction for instruction in self.instructions if isinstance(instruction, Pack))
-        return timing.pack_cycles(self.config, next(packs))
+        packs = [instruction for instruction in self.instructions if isinstance(instruction, Pack)]
+        return sum(timing.pack_cycles(self.config, pack) for pack in packs[: len(self.bands)])
 
     def image_bytes(self, image: np.ndarray) -> bytes:
         """One uint8 HWC image as the bytes of its frame in the stream; `ValueError` for another shape or dtype."""
@@ -70,7 +75,8 @@ class Program:
         if image.dtype != np.uint8 or image.shape != expected:
             raise ValueError(f"image must be uint8 of shape {expected}, not {image.dtype} of shape {image.shape}")
         margin = (self.margin, self.margin)
-        return np.pad(image, (margin, margin, (0, 0))).tobytes() + self.stream.tobytes()
+        padded = np.pad(image, (margin, margin, (0, 0)))
+        return b"".join(padded[first : first + rows].tobytes() for first, rows in self.bands) + self.stream.tobytes()
 
     def words(self, space: Space) -> int:
         """Words of every bank that are used of a memory the program fills."""

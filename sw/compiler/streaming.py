@@ -102,20 +102,21 @@ class _Shelf:
     area: int
 
 
-def place(layers: list[LayerWords], config: Config, *, streaming: bool = True) -> Placement:
-    """Decide what stays and what is loaded, as few bytes as possible; without `streaming` everything has to stay.
+def place(layers: list[LayerWords], config: Config, *, streaming: bool = True, stay: int = 0) -> Placement:
+    """Decide what stays and what is loaded, as few bytes as possible; without `streaming` everything has to stay, with
+    it the first `stay` layers, which are computed more than once.
 
     `CompileError` for a layer that is too large.
     """
     if not streaming:
         _check_all(layers, config)
     for areas in AREAS:
-        shelves = {space: _shelf(layers, space, config, areas) for space in LOADABLE}
+        shelves = {space: _shelf(layers, space, config, areas, stay) for space in LOADABLE}
         found = {space: shelf for space, shelf in shelves.items() if shelf}
         if len(found) == len(shelves):
             break
     else:
-        raise CompileError(_complaint(layers, config))
+        raise CompileError(_not_beside(layers, config, stay) if stay else _complaint(layers, config))
     cutter = _Cutter(layers, found, areas)
     parts = tuple(part for number in range(len(layers)) for part in cutter.cut(number))
     memories = {
@@ -124,13 +125,13 @@ def place(layers: list[LayerWords], config: Config, *, streaming: bool = True) -
     return Placement(memories, parts, tuple(cutter.chunks), areas > 1)
 
 
-def _shelf(layers: list[LayerWords], space: Space, config: Config, areas: int) -> _Shelf | None:
+def _shelf(layers: list[LayerWords], space: Space, config: Config, areas: int, stay: int) -> _Shelf | None:
     """The fewest words to load, in areas of that number; None if there is no room for any."""
     depth, sizes = config.memories[space].depth, [layer.images[space].shape[1] for layer in layers]
     least = [layer.least(space) for layer in layers]
     best: _Shelf | None = None
     for area in [0, *sorted(set(least))]:
-        kept = {number for number, smallest in enumerate(least) if smallest > area}
+        kept = {number for number, smallest in enumerate(least) if number < stay or smallest > area}
         room = depth - areas * area - sum(sizes[number] for number in kept)
         if room < 0 or area > _LARGEST[space]:
             continue
@@ -169,6 +170,13 @@ def _complaint(layers: list[LayerWords], config: Config) -> str:
     part = f" for {layer.unit * config.channel_lanes} of its channels" if space in layer.divided else ""
     return (f"layer {layer.name} needs {words} words per bank of {space.name.lower()} memory{part} at once, "
             f"{words - depth} more than its depth of {depth}")
+
+
+def _not_beside(layers: list[LayerWords], config: Config, stay: int) -> str:
+    """Why layers do not stay."""
+    space = next(space for space in LOADABLE if not _shelf(layers, space, config, 1, stay))
+    return (f"the {stay} layers up to {layers[stay - 1].name} have no room for all their words in the "
+            f"{space.name.lower()} memory's {config.memories[space].depth} beside what every image brings anew")
 
 
 class _Cutter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hw.arch.config import Config
 from hw.arch.isa import Values
 from sw.compiler.lower import Task
-from sw.compiler.program import CompileError
+from sw.compiler.program import CompileError, TooLarge
 
 
 def value_words(task: Task, config: Config) -> int:
@@ -14,8 +14,11 @@ def value_words(task: Task, config: Config) -> int:
     return row_groups * -(-task.out_rows * task.out_columns // config.pixel_lanes) * config.chain_channels
 
 
-def place_values(tasks: list[Task], config: Config) -> dict[str, Values]:
-    """`Values` of every layer that adds or keeps; `CompileError` when they do not fit the value memory."""
+def place_values(tasks: list[Task], config: Config, ahead: dict[str, int]) -> dict[str, Values]:
+    """`Values` of every layer that adds or keeps; `TooLarge` when they do not fit the value memory.
+
+    Those of a layer in `ahead` may begin up to that many words further on.
+    """
     last_use: dict[str, int] = {}
     for step, task in enumerate(tasks):
         last_use[task.node.name] = step
@@ -35,8 +38,9 @@ def place_values(tasks: list[Task], config: Config) -> dict[str, Values]:
         if not config.value_depth:
             raise CompileError(
                 f"layer {node.name} adds or keeps values, but the configuration has no value memory (value_depth 0)")
+        words += ahead.get(node.name, 0)
         if base + words > config.value_depth:
-            raise CompileError(
+            raise TooLarge(
                 f"layer {node.name} keeps {words} words of values per bank after {base} used ones, "
                 f"{base + words - config.value_depth} more than the value memory's depth of {config.value_depth}")
         placed[node.name] = Values(base, int(bool(node.add)), int(node.keep), node.shift, int(node.rectify))

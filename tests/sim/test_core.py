@@ -10,7 +10,7 @@ from sim.core.frames import recorded, replay
 from sw.abcnet.reference import reference
 from sw.compiler import compile
 from sw.emulator import Machine
-from tests.graphs import STREAMED, random_graph, random_images
+from tests.graphs import STREAMED, narrowed, random_graph, random_images
 from tests.residuals import residual_graph, shortest_passes
 
 # Planes of one number in groups that do not end with its halves.
@@ -84,3 +84,16 @@ def test_networks_larger_than_the_memories(name, seed, stall):
     program = compile(graph, config)
     assert len(program.stream) and any("parts" in stage.kernel for stage in program.stages)
     replay(content)
+
+
+@pytest.mark.parametrize(("name", "make", "seed", "memories", "stall"), [
+    ("tiny-2x2", random_graph, 2, {"activation_depth": 0.7}, 0.5),
+    # The last tiled layer adds, and weights come with every image.
+    ("tiny-2x2", residual_graph, 20, {"activation_depth": 0.7, "weight_depth": 160, "coefficient_depth": 64}, 0.0),
+])
+def test_networks_in_bands_of_rows(name, make, seed, memories, stall):
+    graph = make(seed)
+    config = narrowed(graph, preset(name).replace(program_depth=256), memories)
+    program = compile(graph, config)
+    assert len(program.bands) > 1 and bool(len(program.stream)) == ("weight_depth" in memories)
+    replay(case(graph, config, random_images(graph, 2, seed), stall))

@@ -175,9 +175,9 @@ def test_a_layer_that_is_too_large_is_refused() -> None:
 def test_what_no_configuration_loads_is_refused_with_the_preset_that_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for image, advice in ((Image(24, 24, 1), "compact is the smallest preset that runs sample"),
-                          (Image(100, 100, 1), "no preset runs sample")):
-        graph = small_graph(image=image, channels=6)
+    for image, channels, advice in ((Image(28, 28, 1), 40, "compact is the smallest preset that runs sample"),
+                                    (Image(100, 100, 1), 6, "no preset runs sample")):
+        graph = small_graph(image=image, channels=channels)
         images = some_images(1, image=image)
         artifact.save(tmp_path / "a", Model(graph, images, np.zeros((1, 5), np.int64)))
         assert main(["info", str(tmp_path / "a"), "--preset", "tiny"]) == 2
@@ -191,7 +191,7 @@ def test_info_says_what_loading_costs(tmp_path: Path, capsys: pytest.CaptureFixt
     artifact.save(tmp_path / "a", Model(graph, some_images(0), np.zeros((0, 200), np.int64)))
     assert main(["info", str(tmp_path / "a"), "--preset", "tiny"]) == 0
     out, program = capsys.readouterr().out, compile(graph, preset("tiny"))
-    assert f"{len(program.stream)} bytes of words come with every image:" in out
+    assert f"{len(program.stream)} bytes of words come with every image\nfrom one image to the next:\n" in out
     assert f"  {frame_cycles(program)} cycles, " in out
     assert " parts " in out
 
