@@ -213,9 +213,14 @@ PRESETS: dict[str, Config] = {
     "small": Config(row_lanes=8, column_lanes=4, word=32, chain=4),
     # 1,024 MAC/cycle shaped for layers of even m and n. Two planes of the image side by side take one more bit.
     "small-2x2": Config(M=2, N=2, row_lanes=8, column_lanes=4, word=32, chain=4, coefficient_bits=13),
-    # 4,096 MAC/cycle: Artix-7 35T class, whose LUTs leave no room for residual connections. A chain is as short as a
-    # pass over an image of two planes per word.
+    # 4,096 MAC/cycle: Artix-7 35T class, whose LUTs leave no room for residual connections.
     "medium": Config(
+        row_lanes=16, column_lanes=4, word=64, chain=8, weight_depth=1024, activation_depth=1024,
+        threshold_depth=1024, coefficient_depth=512, value_depth=0, clock_hz=100_000_000,
+    ),
+    # As many, with chains as short as a pass over an image of two planes per word. The flip-flops of twice the combine
+    # units are more than the open placer gets into a 35T: Artix-7 100T class.
+    "medium-short": Config(
         row_lanes=16, column_lanes=4, word=64, chain=4, weight_depth=1024, activation_depth=1024,
         threshold_depth=512, coefficient_depth=512, value_depth=0, clock_hz=100_000_000,
     ),

@@ -19,7 +19,7 @@ def measure(quick: bool, seed: int) -> list[Figure]:
     graph = cnv(seed=seed)
     program, fast = compile(graph, MEDIUM), compile(graph, preset("large")).predicted_cycles
     figures = [
-        _figure("FINN's CNV W1A1 on `medium`, achieved of peak (FINN: 79.9 %)", _layers(program), MEDIUM, 85),
+        _figure("FINN's CNV W1A1 on `medium-short`, achieved of peak (FINN: 79.9 %)", _layers(program), MEDIUM, 85),
         Figure("FINN's CNV W1A1 on `large` as it is", NOTHING,
                f"{fast:,} cycles, {LATENCY * 1e3} ms at {fast / LATENCY / 1e6:.0f} MHz", True),
     ]

@@ -32,8 +32,8 @@ MORE = {"value_depth": 16384, "activation_depth": 65536, "result_depth": 2048, "
 # Weights stay; a whole frame for the simulated core.
 RESIDENT = {"weight_depth": 16384, "threshold_depth": 2048, "tap_depth": 512}
 FAST = 1e9  # bytes per second of a line that networks larger than their memories are streamed over
-MEDIUM, LARGE = preset("medium").replace(**ROOM), preset("large").replace(**MORE)
-DEEP = preset("medium").replace(**MORE | RESIDENT)
+MEDIUM, LARGE = preset("medium-short").replace(**ROOM), preset("large").replace(**MORE)
+DEEP = preset("medium-short").replace(**MORE | RESIDENT)
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,16 @@ class Entry:
 
 
 NETWORKS = {
-    "lenet5": Entry("LeNet-5, 28 x 28, 1 x 1 planes", partial(build.lenet5), "medium", MEDIUM, rtl=True),
-    "cnv-w1a1": Entry("FINN's CNV, 32 x 32, W1A1", partial(build.cnv), "medium", MEDIUM, rtl=True),
-    "cnv-w1a2": Entry("FINN's CNV, W1A2", partial(build.cnv, 1, 2), "medium", MEDIUM, rtl=True),
-    "cnv-w2a2": Entry("FINN's CNV, W2A2", partial(build.cnv, 2, 2), "medium", MEDIUM, rtl=True),
-    "cnv-3x3": Entry("FINN's CNV, ABC 3 x 3", partial(build.cnv, 3, 3), "medium", MEDIUM, rtl=True),
-    "resnet20": Entry("ResNet-20, 32 x 32, 1 x 1 planes", partial(build.resnet20), "medium", MEDIUM, rtl=True),
-    "resnet20-3x3": Entry("ResNet-20, ABC 3 x 3", partial(build.resnet20, 3, 3), "medium", MEDIUM, rtl=True),
-    "resnet18": Entry("ResNet-18, 224 x 224, 1 x 1 planes", partial(build.resnet18, 1, 1), "medium", DEEP, rtl=True),
+    "lenet5": Entry("LeNet-5, 28 x 28, 1 x 1 planes", partial(build.lenet5), "medium-short", MEDIUM, rtl=True),
+    "cnv-w1a1": Entry("FINN's CNV, 32 x 32, W1A1", partial(build.cnv), "medium-short", MEDIUM, rtl=True),
+    "cnv-w1a2": Entry("FINN's CNV, W1A2", partial(build.cnv, 1, 2), "medium-short", MEDIUM, rtl=True),
+    "cnv-w2a2": Entry("FINN's CNV, W2A2", partial(build.cnv, 2, 2), "medium-short", MEDIUM, rtl=True),
+    "cnv-3x3": Entry("FINN's CNV, ABC 3 x 3", partial(build.cnv, 3, 3), "medium-short", MEDIUM, rtl=True),
+    "resnet20": Entry("ResNet-20, 32 x 32, 1 x 1 planes", partial(build.resnet20), "medium-short", MEDIUM, rtl=True),
+    "resnet20-3x3": Entry(
+        "ResNet-20, ABC 3 x 3", partial(build.resnet20, 3, 3), "medium-short", MEDIUM, rtl=True),
+    "resnet18": Entry(
+        "ResNet-18, 224 x 224, 1 x 1 planes", partial(build.resnet18, 1, 1), "medium-short", DEEP, rtl=True),
     "resnet18-5x5": Entry("ResNet-18, 224 x 224, ABC 5 x 5", partial(build.resnet18), "large", LARGE),
 }
 HEAD = """# Networks

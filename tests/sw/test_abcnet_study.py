@@ -219,13 +219,13 @@ def test_bench_refuses_an_output_that_cannot_be(monkeypatch, capsys, tmp_path):
 
 
 def test_a_deeper_coefficient_memory_where_the_preset_has_too_little():
-    """5 x 5 with activations recoded to 3 planes: 20 + 3 * 60 words; and deeper memories all in all."""
+    """5 x 5 with activations recoded to 3 planes: 40 + 3 * 120 words; and deeper memories all in all."""
     torch.manual_seed(0)
     graph = export(architecture("digits", scheme("abc", M=5, N=5)).build(), coefficient_bits=9)
     full = study.cost(graph, preset("medium"))
     deeper = study.cost(graph, preset("medium").replace(coefficient_depth=64))
-    assert (full.deeper, deeper.deeper) == ("", "256 coefficients")
+    assert (full.deeper, deeper.deeper) == ("", "512 coefficients")
     assert full.cycles == deeper.cycles > 0
-    everything = study.cost(graph, preset("medium").replace(threshold_depth=32))
+    everything = study.cost(graph, preset("medium").replace(threshold_depth=64))
     assert (everything.deeper, everything.cycles) == ("all memories x4", full.cycles)
     assert not study.cost(graph, preset("medium").replace(threshold_depth=2)).cycles
