@@ -130,8 +130,12 @@ def _cycles(graph: Graph, name: str) -> str:
         program = compile(graph, PRESETS[name])
     except CompileError:
         return "does not fit"
-    loaded = f", {len(program.stream) / 1e3:.0f} kB of weights come with each" if len(program.stream) else ""
-    return f"{program.predicted_cycles:,}{loaded}"
+    notes = [f"{program.predicted_cycles:,}"]
+    if len(program.bands) > 1:
+        notes.append(f"in {len(program.bands)} bands of rows")
+    if len(program.stream):
+        notes.append(f"{len(program.stream) / 1e3:.1f} kB of weights come with each")
+    return ", ".join(notes)
 
 
 def _percent(share: float) -> str:
