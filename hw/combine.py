@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arch import timing
 from hw.arch.config import Config
 from hw.layouts import drain_layout, slot_layout
+from hw.memory import Ring
 from hw.multiply import Multiplier
 from hw.pipeline import delayed
 
@@ -16,24 +17,8 @@ def final_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"valid": 1, "value": signed(config.sum_bits)})
 
 
-class Ring(wiring.Component):
-    """A recirculating memory of one value per channel of a chain: reads the oldest, replaces it when `step`."""
-
-    def __init__(self, width: int, depth: int):
-        self._depth = depth
-        super().__init__({"step": In(1), "i": In(signed(width)), "o": Out(signed(width))})
-
-    def elaborate(self, platform):
-        m = Module()
-        cells = [Signal.like(self.i, name=f"cell{n}") for n in range(self._depth)]
-        with m.If(self.step):
-            m.d.sync += [cell.eq(source) for cell, source in zip(cells, [self.i, *cells[:-1]], strict=True)]
-        m.d.comb += self.o.eq(cells[-1])
-        return m
-
-
 class Maximum(wiring.Component):
-    """A ring like `Ring` that keeps the larger of its oldest value and `i`, or `i` alone when `first`.
+    """A ring of values, like `Ring`, that keeps the larger of its oldest and `i`, or `i` alone when `first`.
 
     `o` is what the last step kept. The comparison is registered: the entry of the last step stays undecided, as two
     candidates, until the next one.
@@ -45,12 +30,14 @@ class Maximum(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        cells = [Signal.like(self.i, name=f"cell{n}") for n in range(self._depth - 1)]
         new, old, keep = Signal.like(self.i), Signal.like(self.i), Signal()
-        oldest = cells[-1] if cells else self.o
+        oldest = self.o
+        if self._depth > 1:
+            m.submodules.others = others = Ring(len(self.i), self._depth - 1)
+            m.d.comb += [others.step.eq(self.step), others.i.eq(self.o)]
+            oldest = others.o
         with m.If(self.step):
             m.d.sync += [new.eq(self.i), old.eq(oldest), keep.eq(~self.first & (oldest > self.i))]
-            m.d.sync += [cell.eq(source) for cell, source in zip(cells, [self.o, *cells[:-1]], strict=False)]
         m.d.comb += self.o.eq(Mux(keep, old, new))
         return m
 

@@ -1,6 +1,6 @@
-"""The on-chip memories: banks of synchronous block RAM with one write and one read port each."""
+"""The on-chip memories: banks of block RAM with one write and one read port each, and small ones of LUTs."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -46,4 +46,38 @@ class Banks(wiring.Component):
                 write.addr.eq(address), write.data.eq(word), write.en.eq(enable),
                 read.addr.eq(self.read_address[bank]), self.read_data[bank].eq(read.data),
             ]
+        return m
+
+
+def lut_memory(shape, depth: int) -> Memory:
+    """A memory whose words are read in the cycle of their address: LUT RAM, where flip-flops would fill the part."""
+    return Memory(shape=shape, depth=depth, init=[], attrs={"ram_style": "distributed"})
+
+
+class Ring(wiring.Component):
+    """A recirculating memory of `depth` signed values of `width` bits: `o` is what entered `depth` steps ago.
+
+    `step` has the value `i` enter; `o` is a register. Before `depth` steps `o` means nothing.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self._depth = depth
+        super().__init__({"step": In(1), "i": In(signed(width)), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = self._depth - 1  # of the memory: the oldest value is in the register
+        oldest = self.i
+        if depth:
+            m.submodules.values = values = lut_memory(self.i.shape(), depth)
+            place = Signal(range(depth))
+            write, read = values.write_port(), values.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.step), read.addr.eq(place),
+            ]
+            with m.If(self.step):
+                m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+            oldest = read.data
+        with m.If(self.step):
+            m.d.sync += self.o.eq(oldest)
         return m

@@ -11,6 +11,7 @@ from hw.arch.config import Config, Space
 from hw.arch.isa import Conv, Values
 from hw.combine import final_layout
 from hw.layouts import access_layout, compare_layout, layout_of
+from hw.memory import lut_memory
 
 LEVEL_BITS = 8
 COUNT_BITS = 4
@@ -43,17 +44,17 @@ class Threshold(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Two shift registers take turns: one fills while the other is compared. No value is ever copied.
-        filling = Signal()
+        # One half of a memory fills while the sums in the other are compared. No value is ever copied.
+        filling, filled, taken = Signal(), Signal(range(self._channels)), Signal(range(self._channels))
+        m.submodules.sums = sums = lut_memory(self.head.shape(), 2 << len(filled))
+        write, read = sums.write_port(), sums.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(Cat(filled, filling)), write.data.eq(self.final.value), write.en.eq(self.final.valid),
+            read.addr.eq(Cat(taken, ~filling)), self.head.eq(read.data),
+        ]
+        m.d.sync += [filled.eq(filled + self.final.valid), taken.eq(taken + (self.compare.advance | self.pop))]
         with m.If(self.compare.load):
-            m.d.sync += filling.eq(~filling)
-        heads = []
-        for side in range(2):
-            cells = [Signal.like(self.head, name=f"sum{side}_{n}") for n in range(self._channels)]
-            with m.If(Mux(filling == side, self.final.valid, self.compare.advance | self.pop)):
-                m.d.sync += [later.eq(cell) for later, cell in zip(cells, [*cells[1:], self.final.value], strict=True)]
-            heads.append(cells[0])
-        m.d.comb += self.head.eq(Mux(filling, heads[0], heads[1]))
+            m.d.sync += [filling.eq(~filling), filled.eq(0), taken.eq(0)]
 
         # Value, then bias.
         valued = Signal.like(self.head)
