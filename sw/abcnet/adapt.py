@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .activations import AbcActivations
 from .architecture import Network
-from .layers import set_binary
+from .layers import PositiveBatchNorm2d, set_binary
 
 BATCH = 128
 SAMPLE = 8192  # values of one batch and layer
@@ -22,7 +22,9 @@ def adapt(model: Network, images: np.ndarray) -> None:
     N binary activations become the N + 1 even levels from 0 on with the least squared error to ReLU of the values that
     the network in full precision has: thresholds half-way, v_n = 0.5 - threshold, all beta alike. They lack a
     constant, half of the largest level, which batch normalisation takes out of the sums; its statistics are those of
-    the quantised network afterwards. Other activations stay. Leaves the network quantised and in training mode.
+    the quantised network afterwards. Its weights and biases first become those with which the network in full precision
+    stays as it is on the statistics of these images: a normalisation that was none, as in a shortcut that only selects,
+    would start to scale. Other activations stay. Leaves the network quantised and in training mode.
     """
     blocks = dict(zip(model.architecture.names, model.block_list, strict=True))
     values: dict[str, list[Tensor]] = {
@@ -35,11 +37,15 @@ def adapt(model: Network, images: np.ndarray) -> None:
         own = [block.relu for block in model.block_list]
         for block in model.block_list:
             block.relu = True
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        seen = [_Statistics(norm) for norm in norms]
         for batch in batches:
             for name, _, value in model.steps(batch):
                 if name in values:
                     flat = F.relu(value).flatten()
                     values[name].append(flat[:: -(-len(flat) // SAMPLE)])
+        for statistics in seen:
+            statistics.settle()
         for block, relu in zip(model.block_list, own, strict=True):
             block.relu = relu
         for name, found in values.items():
@@ -51,7 +57,6 @@ def adapt(model: Network, images: np.ndarray) -> None:
             activation.beta.fill_(step / 2)
         set_binary(model, True)
         model.train()
-        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for count, batch in enumerate(batches, 1):
             for norm in norms:
@@ -59,6 +64,35 @@ def adapt(model: Network, images: np.ndarray) -> None:
             model(batch)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+class _Statistics:
+    """Mean and variance of what a batch normalisation gets, per channel, from now on until `settle`."""
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        self.norm, self.count = norm, 0
+        self.total = torch.zeros(norm.num_features, dtype=torch.float64)
+        self.square = torch.zeros(norm.num_features, dtype=torch.float64)
+        self.hook = norm.register_forward_pre_hook(self._add)
+
+    def _add(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].double()
+        self.count += x.numel() // x.shape[1]
+        self.total += x.sum((0, 2, 3))
+        self.square += x.square().sum((0, 2, 3))
+
+    def settle(self) -> None:
+        """Make them the normalisation's own, with the weight and bias that leave its function as it was."""
+        self.hook.remove()
+        norm, mean = self.norm, self.total / self.count
+        assert norm.running_mean is not None and norm.running_var is not None
+        weight = norm.weight.abs() if isinstance(norm, PositiveBatchNorm2d) else norm.weight
+        scale = weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+        variance = (self.square / self.count - mean.square()).clamp(min=0)
+        norm.bias.add_((mean - norm.running_mean.double()) * scale)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
 
 
 def _step(values: Tensor, levels: int) -> float:

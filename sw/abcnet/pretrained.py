@@ -31,11 +31,12 @@ class PretrainedError(AbacusError):
 
 def start_from(model: Network, path: str, images: Images) -> str:
     """Take over what a checkpoint (.npz) of the same network has, in whatever scheme, or published weights (.th), whose
-    activations are placed by the first of `images` (`adapt`). Returns a name for this start.
+    binary activations are placed by the first of `images` (`adapt`). Returns a name for this start.
     """
     if path.endswith(".th"):
         initialise_resnet20(model, path)
-        adapt(model, np.asarray(images[:ADAPTED_BY]))
+        if model.architecture.scheme.name != "real":  # whose activations and statistics are these weights' own
+            adapt(model, np.asarray(images[:ADAPTED_BY]))
         return path
     weights = checkpoint.load(path).state_dict()
     state = model.state_dict()

@@ -64,3 +64,20 @@ def test_other_activations_stay():
     model = network(scheme("dorefa"))
     adapt(model, pixels(64))
     assert model.blocks["block0"].activation.levels().thresholds[0] == pytest.approx(0.5 / 15)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_full_precision_stays_as_it_is(seed):
+    """Whatever statistics its normalisations have, of a channel of zeros too: with them a shortcut may only select."""
+    model, images = network(scheme("real"), seed), pixels(128)
+    with torch.no_grad():
+        for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+            norm.weight.uniform_(-2, 2)
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.2, 5)
+        model.blocks["block1"].conv.weight[:4] = 0
+        batch = torch.tensor(images)
+        before = model.eval()(batch)
+        adapt(model, images)
+        after = model.eval()(batch)
+    assert float((after - before).abs().max()) < 0.05 * float(before.std())  # evaluation takes the unbiased variance
