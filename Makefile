@@ -24,7 +24,7 @@ help:
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
 	@echo "make bench                             area and cycles beside the peers' into docs/bench.md; `core` is long"
-	@echo "make networks                          cycles of whole networks into docs/cycles.md; some 5 minutes"
+	@echo "make networks                          cycles of whole networks, RTL too, into docs/cycles.md; half an hour"
 	@echo "make torture                           reliability figures into docs/reliability.md; two hours"
 	@echo "make verify                            unbounded proofs of link and control; some 6 minutes"
 	@echo "make lint                              rules, types and import floors"
