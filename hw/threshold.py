@@ -44,17 +44,22 @@ class Threshold(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # One half of a memory fills while the sums in the other are compared. No value is ever copied.
-        filling, filled, taken = Signal(), Signal(range(self._channels)), Signal(range(self._channels))
-        m.submodules.sums = sums = lut_memory(self.head.shape(), 2 << len(filled))
+        # One half of a memory fills while the sums in the other are compared. No value is ever copied. The last
+        # `channels` sums of a half count, wherever they begin: a frame may have ended amid a group.
+        filling, place, taken = Signal(), Signal(range(self._channels)), Signal(range(self._channels))
+        filled = Signal.like(place)
+        m.submodules.sums = sums = lut_memory(self.head.shape(), 2 << len(place))
         write, read = sums.write_port(), sums.read_port(domain="comb")
         m.d.comb += [
-            write.addr.eq(Cat(filled, filling)), write.data.eq(self.final.value), write.en.eq(self.final.valid),
+            write.addr.eq(Cat(place, filling)), write.data.eq(self.final.value), write.en.eq(self.final.valid),
             read.addr.eq(Cat(taken, ~filling)), self.head.eq(read.data),
+            filled.eq(Mux(self.final.valid, self._after(place), place)),
         ]
-        m.d.sync += [filled.eq(filled + self.final.valid), taken.eq(taken + (self.compare.advance | self.pop))]
+        m.d.sync += place.eq(filled)
         with m.If(self.compare.load):
-            m.d.sync += [filling.eq(~filling), filled.eq(0), taken.eq(0)]
+            m.d.sync += [filling.eq(~filling), taken.eq(filled)]
+        with m.Elif(self.compare.advance | self.pop):
+            m.d.sync += taken.eq(self._after(taken))
 
         # Value, then bias.
         valued = Signal.like(self.head)
@@ -89,6 +94,10 @@ class Threshold(wiring.Component):
         with m.If(done):
             m.d.sync += self.levels.eq(collected)
         return m
+
+    def _after(self, place):
+        """The place after one among the channels."""
+        return Mux(place == self._channels - 1, 0, place + 1)
 
 
 class Comparer(wiring.Component):

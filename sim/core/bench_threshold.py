@@ -53,7 +53,8 @@ def case(config: Config, rng, count: int, search: int) -> list[Vector]:
 
     result = []
     vector()
-    for value in sums:
+    lost = rng.choice((0, 0, rng.randrange(len(sums))))  # of a frame that ended amid a group
+    for value in [*(rng.randint(-top, top) for _ in range(lost)), *sums]:
         vector(final=pack(final_layout(config), valid=1, value=value & mask))
     shown = vector({"load": 1})
     for value, addend, bias, total, row in zip(sums, addends, biases, totals, rows, strict=True):
