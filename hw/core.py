@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,7 +61,10 @@ class Core(wiring.Component):
         for space, banks in memories.items():
             m.submodules[space.name.lower()] = banks
 
-        # Control is reset by the host and flushed after a fault; data in the pipelines needs neither.
+        # Control is reset by the host and flushed after a fault; data in the pipelines needs neither, nor any other
+        # reset: what control does not name is never looked at. So the reset need not reach most of the flip-flops.
+        m.domains += ClockDomain("data", reset_less=True, local=True)
+        m.d.comb += ClockSignal("data").eq(ClockSignal())
         m.submodules.sequencer = sequencer = ResetInserter(self.reset)(Sequencer(config))
         flush = Signal()  # a register: it goes everywhere
         m.d.sync += flush.eq(self.reset | sequencer.flush)
@@ -76,7 +79,8 @@ class Core(wiring.Component):
             writer=control("writer", Writer(config)), intake=control("intake", Intake(config)),
             target=control("target", TargetWalk(config)),
         )
-        m.submodules.array = array = Array(config)
+        array = Array(config)
+        m.submodules.array = DomainRenamer("data")(array)
         units.values = [ValueLane(config) for _ in range(config.pixel_lanes if config.value_depth else 0)]
         for k, lane in enumerate(units.values):
             m.submodules[f"values{k}"] = lane
@@ -150,7 +154,8 @@ class Core(wiring.Component):
         for k in range(config.pixel_lanes):
             compare, sums = data.View(compare_layout(config), command[:split]), []
             for chain in range(config.chains):
-                m.submodules[f"threshold{k}_{chain}"] = threshold = Threshold(config)
+                threshold = Threshold(config)
+                m.submodules[f"threshold{k}_{chain}"] = DomainRenamer("data")(threshold)
                 low = chain * config.chain_channels
                 m.d.comb += [
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),

@@ -1,4 +1,4 @@
-"""The on-chip memories: banks of block RAM with one write and one read port each, and small ones of LUTs."""
+"""The on-chip memories: banks of block RAM with one write and one read port each, and rings of a few values."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Memory as Shape
+from hw.target import has_lut6
 
 
 class Banks(wiring.Component):
@@ -49,15 +50,12 @@ class Banks(wiring.Component):
         return m
 
 
-def lut_memory(shape, depth: int) -> Memory:
-    """A memory whose words are read in the cycle of their address: LUT RAM, where flip-flops would fill the part."""
-    return Memory(shape=shape, depth=depth, init=[], attrs={"ram_style": "distributed"})
-
-
 class Ring(wiring.Component):
     """A recirculating memory of `depth` signed values of `width` bits: `o` is what entered `depth` steps ago.
 
-    `step` has the value `i` enter; `o` is a register. Before `depth` steps `o` means nothing.
+    `step` has the value `i` enter; `o` is a register. Before `depth` steps `o` means nothing. Where LUTs of six inputs
+    make memories, all but the oldest value lie in one, for flip-flops are what fills such a part; elsewhere it is a
+    shift register.
     """
 
     def __init__(self, width: int, depth: int):
@@ -66,18 +64,25 @@ class Ring(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        depth = self._depth - 1  # of the memory: the oldest value is in the register
-        oldest = self.i
-        if depth:
-            m.submodules.values = values = lut_memory(self.i.shape(), depth)
-            place = Signal(range(depth))
-            write, read = values.write_port(), values.read_port(domain="comb")
-            m.d.comb += [
-                write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.step), read.addr.eq(place),
-            ]
-            with m.If(self.step):
-                m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
-            oldest = read.data
+        younger = self._memory if has_lut6(platform) else self._registers
+        oldest = younger(m, self._depth - 1) if self._depth > 1 else self.i
         with m.If(self.step):
             m.d.sync += self.o.eq(oldest)
         return m
+
+    def _memory(self, m, depth):
+        """`i` as it was `depth` steps ago, read where it is then written."""
+        m.submodules.values = values = Memory(
+            shape=self.i.shape(), depth=depth, init=[], attrs={"ram_style": "distributed"})
+        place = Signal(range(depth))
+        write, read = values.write_port(), values.read_port(domain="comb")
+        m.d.comb += [write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.step), read.addr.eq(place)]
+        with m.If(self.step):
+            m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+        return read.data
+
+    def _registers(self, m, depth):
+        cells = [Signal.like(self.i, name=f"cell{n}") for n in range(depth)]
+        with m.If(self.step):
+            m.d.sync += [cell.eq(source) for cell, source in zip(cells, [self.i, *cells[:-1]], strict=True)]
+        return cells[-1]

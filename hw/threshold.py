@@ -11,7 +11,7 @@ from hw.arch.config import Config, Space
 from hw.arch.isa import Conv, Values
 from hw.combine import final_layout
 from hw.layouts import access_layout, compare_layout, layout_of
-from hw.memory import lut_memory
+from hw.memory import Ring
 
 LEVEL_BITS = 8
 COUNT_BITS = 4
@@ -44,22 +44,19 @@ class Threshold(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # One half of a memory fills while the sums in the other are compared. No value is ever copied. The last
-        # `channels` sums of a half count, wherever they begin: a frame may have ended amid a group.
-        filling, place, taken = Signal(), Signal(range(self._channels)), Signal(range(self._channels))
-        filled = Signal.like(place)
-        m.submodules.sums = sums = lut_memory(self.head.shape(), 2 << len(place))
-        write, read = sums.write_port(), sums.read_port(domain="comb")
-        m.d.comb += [
-            write.addr.eq(Cat(place, filling)), write.data.eq(self.final.value), write.en.eq(self.final.valid),
-            read.addr.eq(Cat(taken, ~filling)), self.head.eq(read.data),
-            filled.eq(Mux(self.final.valid, self._after(place), place)),
-        ]
-        m.d.sync += place.eq(filled)
+        # Two rings take turns: one fills while the other is compared. No value is ever copied.
+        filling = Signal()
         with m.If(self.compare.load):
-            m.d.sync += [filling.eq(~filling), taken.eq(filled)]
-        with m.Elif(self.compare.advance | self.pop):
-            m.d.sync += taken.eq(self._after(taken))
+            m.d.sync += filling.eq(~filling)
+        heads = []
+        for side in range(2):
+            m.submodules[f"sums{side}"] = ring = Ring(len(self.head), self._channels)
+            m.d.comb += [
+                ring.step.eq(Mux(filling == side, self.final.valid, self.compare.advance | self.pop)),
+                ring.i.eq(self.final.value),
+            ]
+            heads.append(ring.o)
+        m.d.comb += self.head.eq(Mux(filling, heads[0], heads[1]))
 
         # Value, then bias.
         valued = Signal.like(self.head)
@@ -94,10 +91,6 @@ class Threshold(wiring.Component):
         with m.If(done):
             m.d.sync += self.levels.eq(collected)
         return m
-
-    def _after(self, place):
-        """The place after one among the channels."""
-        return Mux(place == self._channels - 1, 0, place + 1)
 
 
 class Comparer(wiring.Component):

@@ -29,8 +29,9 @@ IGNORED = frozenset({
 })
 
 # Inferred DSP48E1 lack mode bits in the bitstreams of this flow and multiply wrongly on silicon: never infer them.
+# Shift registers in LUTs meet in slices where their enables differ, and the router then gives up: flip-flops instead.
 SYNTHESIS = (
-    "read_verilog top.v; synth_xilinx -flatten -abc9 -nodsp -family xc7 -top top; write_json top.json; "
+    "read_verilog top.v; synth_xilinx -flatten -abc9 -nodsp -nosrl -family xc7 -top top; write_json top.json; "
     "tee -q -o stat.json stat -json"
 )
 # Placer and seed offset of each attempt: `heap` now and then yields a placement that the router never finishes.

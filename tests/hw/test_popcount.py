@@ -1,4 +1,4 @@
-"""Counts and products in both forms, primitive and portable, against plain integers."""
+"""Counts, products and rings in both forms, of LUTs and portable, against plain integers."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Array, Cat, Signal
 from amaranth.sim import Simulator
 
-from hw import multiply, popcount
+from hw import memory, multiply, popcount
 
 STEPS = 60
 
@@ -29,6 +29,7 @@ def modelled(m, init, inputs):
 def form(request, monkeypatch):
     monkeypatch.setattr(popcount, "has_lut6", lambda platform: request.param == "primitives")
     monkeypatch.setattr(popcount, "primitive", modelled)
+    monkeypatch.setattr(memory, "has_lut6", lambda platform: request.param == "primitives")
 
 
 @pytest.mark.usefixtures("form")
@@ -90,5 +91,24 @@ def test_multiplier(a_bits, b_bits, hard, monkeypatch):
             await ctx.tick()
             if len(products) >= multiply.LATENCY:
                 assert ctx.get(dut.o) == products[-multiply.LATENCY]
+
+    simulate(dut, bench)
+
+
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("depth", [1, 2, 3, 7, 8])
+def test_ring(depth):
+    rng, dut = random.Random(depth), memory.Ring(5, depth)
+
+    async def bench(ctx):
+        entered = []
+        for _ in range(STEPS):
+            step, value = rng.randint(0, 1), rng.randint(-16, 15)
+            ctx.set(dut.step, step)
+            ctx.set(dut.i, value)
+            entered += [value] * step
+            await ctx.tick()
+            if len(entered) >= depth:
+                assert ctx.get(dut.o) == entered[-depth]
 
     simulate(dut, bench)
