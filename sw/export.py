@@ -12,6 +12,7 @@ Values that shortcuts add need one unit q in the whole network: there a and s / 
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,18 +49,25 @@ class ExportError(AbacusError):
 
 @dataclass(frozen=True)
 class Agreement:
-    """Float network against integer graph on one set of images. Deviation is in units of float logits."""
+    """Float network against integer graph on one set of images. Deviation is in units of float logits.
+
+    double_agreement: share of images whose class stays if the float network computes in float64. Thresholds pass on
+    rounding errors as whole steps: where float32 itself moves classes, integers of any practical width move more.
+    """
 
     images: int
     float_accuracy: float
     integer_accuracy: float
     argmax_agreement: float
     logit_deviation: float
+    double_agreement: float
 
     def __str__(self) -> str:
         return (f"{self.images} images, float accuracy {self.float_accuracy:.4f}, "
                 f"integer accuracy {self.integer_accuracy:.4f}, "
-                f"argmax agreement {self.argmax_agreement:.4f}, largest logit deviation {self.logit_deviation:.4g}")
+                f"argmax agreement {self.argmax_agreement:.4f} "
+                f"(of float32 with float64 {self.double_agreement:.4f}), "
+                f"largest logit deviation {self.logit_deviation:.4g}")
 
 
 def export(model: Network, *, images: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
@@ -116,11 +124,12 @@ def _graph(exporter: _Exporter, classes: tuple[str, ...] | None, facts: dict[str
 
 def agreement(model: nn.Module, graph: Graph, images: np.ndarray, labels: np.ndarray) -> Agreement:
     """Compare the float network and the graph's exact integers on uint8 images [B, H, W, C] with labels [B]."""
-    real = float_logits(model, images)
+    real, double = float_logits(model, images), float_logits(copy.deepcopy(model).double(), images)
     integer = reference(graph, images, keep=False).logits
     return Agreement(
         len(images), float((real.argmax(1) == labels).mean()), float((integer.argmax(1) == labels).mean()),
-        float((real.argmax(1) == integer.argmax(1)).mean()), float(np.abs(real - integer * graph.scale).max()))
+        float((real.argmax(1) == integer.argmax(1)).mean()), float(np.abs(real - integer * graph.scale).max()),
+        float((real.argmax(1) == double.argmax(1)).mean()))
 
 
 def sum_bits(layers: tuple[Conv, ...]) -> int:

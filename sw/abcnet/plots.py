@@ -9,6 +9,7 @@ from typing import Any
 
 STYLE = {"abc": ("o", "tab:blue"), "symmetric": ("s", "tab:orange"), "channelwise": ("^", "tab:green"),
          "abc-real": ("D", "tab:purple"), "others": ("X", "dimgray")}
+RADIUS = 4  # pixels of a point, about
 # Where a point's label may stand: alignment, and offset in points.
 PLACES = (("left", 5, 3), ("right", -5, 3), ("left", 5, -9), ("right", -5, -9), ("left", 0, 9), ("left", 0, -15))
 
@@ -86,8 +87,9 @@ def _annotate(figure: Any, axis: Any, points: Sequence[Point]) -> None:
             text = axis.annotate(point.text, (point.cycles, point.accuracy), (x, y), textcoords="offset points",
                                  fontsize=7, ha=side, color=STYLE[point.family][1])
             box = text.get_window_extent(renderer)
+            wide = box.padded(RADIUS)  # so that it covers no mark's edge either
             covers = any(box.overlaps(other) for other in taken) or any(
-                box.contains(*other) for other in marks if other is not mark)
+                wide.contains(*other) for other in marks if other is not mark)
             if not covers and frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1):
                 taken.append(box)
                 break

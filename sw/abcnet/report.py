@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from hw.arch.config import Config
+from sw.export import AGREEMENT
 
 from . import plots
 from .schemes import Scheme, scheme
@@ -19,6 +20,7 @@ PAPER_FULL = 69.3
 PAPER_GRID = {(1, 1): 42.7, (3, 1): 49.1, (3, 3): 61.0, (3, 5): 63.1, (5, 1): 54.1, (5, 3): 62.5, (5, 5): 65.0}
 PAPER_REAL = {1: 62.8, 2: 63.7, 3: 66.2, 5: 68.3}
 PAPER_SCHEMES = {"bwn": 60.8, "dorefa": 59.2, "xnor": 51.2, "bnn": 42.2}
+RECODED = ((3, 3), (5, 5), (3, 5), (5, 3))  # M x N with a symmetric form
 ABSENT = "-"
 
 
@@ -73,6 +75,7 @@ class Report:
             "- `results.csv` has float accuracy, agreement, seed, cost and command of every run. The columns \"paper\" "
             "are the ABC-Net paper's own top-1 for ResNet-18 on ImageNet, not ours: only the order compares.", "",
         ]
+        lines += self._short()
         labels = set(self.by_label)
         for section, needs in ((self._weights, {str(scheme("abc-real", M=m)) for m in REAL_PLANES}),
                                (self._grid, {str(scheme("abc", M=m, N=n)) for m in PLANES for n in PLANES}),
@@ -82,6 +85,33 @@ class Report:
             if needs & labels:
                 lines += section()
         return [*lines, *self._costs(), *self._exactness()]
+
+    def _short(self) -> list[str]:
+        """The answers, as far as there are any: how accuracy rises, how far it stays behind, what recoding costs."""
+        lines, steps = ["## In short", ""], []
+        for m, n in ((m, n) for m in PLANES for n in PLANES):
+            here = self.accuracy(scheme("abc", M=m, N=n))
+            for more in ((m + 2, n), (m, n + 2)):
+                if max(more) <= max(PLANES) and here is not None:
+                    there = self.accuracy(scheme("abc", M=more[0], N=more[1]))
+                    steps += [] if there is None else [there > here]
+        if steps:
+            lines.append(f"- Two more planes of weights or activations: better in {sum(steps)} of {len(steps)} cases.")
+        for using, theirs in ((scheme("abc-real", M=5), PAPER_REAL[5]), (scheme("abc", M=5, N=5), PAPER_GRID[5, 5])):
+            gap = self._difference(using, BASELINE)
+            if gap != ABSENT:
+                lines.append(f"- {using}: {gap} points to full precision; {theirs - PAPER_FULL:+.1f} in the paper.")
+        pairs = [(m, n) for m, n in RECODED if self._symmetric_loss(m, n) is not None]
+        if pairs:
+            losses = ", ".join(f"{self._symmetric_loss(m, n):+.2f} ({m} x {n})" for m, n in pairs)
+            lines.append(f"- Symmetric coefficients, which the compiler recodes: {losses} points; the aim is -0.3 or "
+                         "better.")
+        best = [label for label, _ in self._by_cycles() if label in self._frontier()]
+        return [*lines, *([f"- Worth their cycles: {', '.join(best)}."] if best else []), ""]
+
+    def _symmetric_loss(self, m: int, n: int) -> float | None:
+        free, symmetric = (self.accuracy(scheme("abc", M=m, N=n, symmetric=on)) for on in (False, True))
+        return None if free is None or symmetric is None else symmetric - free
 
     def _shortened(self) -> str:
         return ", shortened" if (self.study.images, self.study.test_images) != self.whole else ""
@@ -148,7 +178,7 @@ class Report:
         rows = [[f"{m} x {n}", self._cell(scheme("abc", M=m, N=n)), self._cell(using),
                  self._difference(using, scheme("abc", M=m, N=n)), self._convolutions(scheme("abc", M=m, N=n)),
                  self._convolutions(using)]
-                for m, n in ((3, 3), (5, 5), (3, 5), (5, 3))
+                for m, n in RECODED
                 for using in [scheme("abc", M=m, N=n, symmetric=True)]]
         return ["## 5. What does recoding cost?", "",
                 "With symmetric coefficients the compiler reaches the same integers with fewer planes.", "",
@@ -164,8 +194,9 @@ class Report:
                  f"Cycles and memories of preset `{self.study.preset}` ({self.config.macs_per_cycle:,} binary MAC a "
                  f"cycle, M = {self.config.M}, N = {self.config.N}), from the compiler, whose prediction is the "
                  "hardware's counter. All points run on the same bitstream, so LUTs do not differ: docs/boards.md has "
-                 "them. A star marks the frontier: nothing faster is as accurate. A dagger: needs deeper memories than "
-                 "the preset has, which `results.csv` names.", ""]
+                 "those of finished builds, `python -m hw.build.cost` estimates others. A star marks the frontier: "
+                 "nothing faster is as accurate. A dagger: needs deeper memories than the preset has, which "
+                 "`results.csv` names; they cost block RAM.", ""]
         for label, results in self._by_cycles():
             cost, value = self.costs[label], mean(result.accuracy for result in results)
             star = "*" if label in frontier else ""
@@ -180,18 +211,26 @@ class Report:
         known = [result for result in self.results if result.agreement is not None]
         if not known:
             return []
-        worst = min(known, key=lambda result: result.agreement or 0.0)
+        reached = sum((result.agreement or 0.0) >= AGREEMENT for result in known)
+        rows = [[result.label, str(result.seed), *map(_percent, (
+            result.float_accuracy, result.integer_accuracy, result.agreement, result.double_agreement))]
+            for result in sorted(known, key=lambda result: -(result.agreement or 0.0))]
         return ["## 7. Integers against floats", "",
-                f"Over all runs float and integer argmax agree on {100 * (worst.agreement or 0.0):.2f} % of the test "
-                f"images or more ({worst.label}, seed {worst.seed}).", ""]
+                "Shares of the test images, in per cent. \"Agreement\": float network and integer graph name the same "
+                f"class; the aim, {100 * AGREEMENT:g} %, is reached by {reached} of {len(known)} runs. \"float32, "
+                "float64\": the same float network does in single and in double precision. Where that is below the "
+                "aim, layer after layer of thresholds makes whole steps of rounding errors, and no width that hardware "
+                "would hold makes integers agree more: then the two accuracies are what to compare.", "",
+                *_table(["scheme", "seed", "float", "integer", "agreement", "float32, float64"], rows), ""]
 
     def _csv(self, path: Path) -> None:
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["scheme", "seed", "float accuracy", "integer accuracy", "agreement", "logit deviation",
-                             *(field.name for field in fields(Cost)), "settings digest", "command"])
+                             "double agreement", *(field.name for field in fields(Cost)), "settings digest", "command"])
             for result in self.results:
-                figures = (result.float_accuracy, result.integer_accuracy, result.agreement, result.deviation)
+                figures = (result.float_accuracy, result.integer_accuracy, result.agreement, result.deviation,
+                           result.double_agreement)
                 writer.writerow([result.label, result.seed,
                                  *("" if figure is None else f"{figure:.4f}" for figure in figures),
                                  *astuple(self.costs[result.label]), result.digest,
@@ -222,6 +261,10 @@ class Report:
         """Fastest first, of equal ones the most accurate; what has no cycles last."""
         return sorted(self.by_label.items(), key=lambda item: (
             self.costs[item[0]].cycles or 1 << 62, -mean(result.accuracy for result in item[1])))
+
+
+def _percent(share: float | None) -> str:
+    return ABSENT if share is None else f"{100 * share:.2f}"
 
 
 def _epochs(count: int) -> str:

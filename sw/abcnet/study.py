@@ -97,7 +97,8 @@ class Cost:
 class Result:
     """Outcome of one run; accuracies are shares of the test set. Integer figures are None without an integer graph.
 
-    seconds: processor time of training, as far as it was done in one go, and of both accuracies.
+    seconds: processor time of training and of both accuracies; None if not all of it was spent in one go.
+    double_agreement: `sw.export.Agreement`.
     """
 
     label: str
@@ -108,6 +109,7 @@ class Result:
     deviation: float | None
     digest: str
     seconds: float | None = None
+    double_agreement: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -164,6 +166,7 @@ def _train(study: Study, using: Scheme, seed: int, dataset: Dataset, config: Con
     """The result of one run. Its weights stay in the folder, so that it can be judged again without training."""
     name = digest(study.settings(using, seed))
     path, began = folder / f"{name}.npz", time.process_time()
+    trained = path.exists() or path.with_suffix("").exists()
     if not path.exists():
         start = _start(study, seed, dataset, folder, quiet)
         torch.manual_seed(seed)
@@ -175,7 +178,7 @@ def _train(study: Study, using: Scheme, seed: int, dataset: Dataset, config: Con
         recipe = replace(study.recipe, epochs=0) if study.init and using == BASELINE else study.recipe
         _fit(model, dataset, recipe, seed, path, start.name, None if quiet else f"{using}, seed {seed}")
     return replace(_judge(checkpoint.load(path), dataset, config), label=str(using), seed=seed, digest=name,
-                   seconds=time.process_time() - began)
+                   seconds=None if trained else time.process_time() - began)
 
 
 def _fit(model: Network, dataset: Dataset, recipe: Recipe, seed: int, path: Path, start: str,
@@ -198,7 +201,7 @@ def _judge(model: Network, dataset: Dataset, config: Config) -> Result:
         return Result("", 0, evaluate(model, test, dataset.test_labels), None, None, None, "")
     report = agreement(model, graph, test, dataset.test_labels)
     return Result("", 0, report.float_accuracy, report.integer_accuracy, report.argmax_agreement,
-                  report.logit_deviation, "")
+                  report.logit_deviation, "", double_agreement=report.double_agreement)
 
 
 def _fitting(model: Network, images: np.ndarray, config: Config) -> tuple[Graph | None, Cost]:

@@ -146,10 +146,27 @@ def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
     assert "| abc 3x3 | 80.00 |  | 50 | 1 | 1 |" in text
     assert "| real | 85.00 | * | 100 | 1 | 1 |" in text
     assert "| bnn | 50.00 |  | too large | - | - |" in text
+    assert "- Two more planes" not in text
+    assert "- Worth their cycles: abc 1x1, real." in text
+    assert "is reached by 4 of 4 runs" in text
+    assert "| abc 3x3 | 0 | 80.00 | 80.00 | 100.00 | - |" in text
     assert "# Study: digits on digits, shortened" in text
     assert "per cent of 30 of 300 test images" in text
     assert "- Training images: 64." in text
-    assert [line[3] for line in text.splitlines() if line.startswith("## ")] == ["2", "3", "6", "7"]
+    assert [line[3] for line in text.splitlines() if line.startswith("## ")] == ["I", "2", "3", "6", "7"]
+
+
+def test_report_answers_in_short(tmp_path):
+    found = {"real": 0.9, "abc 1x1": 0.7, "abc 3x1": 0.69, "abc 3x3": 0.8, "abc 5x5": 0.85, "abc-real 5xFP": 0.895,
+             "abc 3x3 symmetric": 0.798}
+    results = [result(label, accuracy) for label, accuracy in found.items()]
+    Report(SETTINGS, preset("small"), results, dict.fromkeys(found, Cost(40, 1000, 1000, 1)), "command",
+           (64, 300)).write(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "- Two more planes of weights or activations: better in 1 of 2 cases." in text
+    assert "- abc 5x5: -5.00 points to full precision; -4.3 in the paper." in text
+    assert "- abc-real 5xFP: -0.50 points to full precision; -1.0 in the paper." in text
+    assert "recodes: -0.20 (3 x 3) points; the aim is -0.3 or better." in text
 
 
 @pytest.mark.parametrize(("label", "family", "text"), [

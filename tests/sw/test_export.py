@@ -76,6 +76,10 @@ def test_shipped_widths_stay_close_and_within_their_bits():
     assert report.images == 200
     assert report.argmax_agreement >= 0.97
     assert "200 images, float accuracy" in str(report)
+    assert 0.97 <= report.double_agreement <= 1
+    assert f"(of float32 with float64 {report.double_agreement:.4f})" in str(report)
+    assert model.block_list[0].conv.weight.dtype == torch.float32
+    assert agreement(model.double(), graph, pixels, np.zeros(200, np.int64)).double_agreement == 1
 
 
 def test_agreement_counts():

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from hw.arch.isa import Padding
+from sw import data
 from sw.abcnet.architecture import Architecture, BlockSpec, head
 from sw.abcnet.reference import reference
 from sw.abcnet.schemes import SCHEMES, scheme
 from sw.calibration import calibrate, moments
-from sw.export import ExportError, export
+from sw.export import COEFFICIENT_BITS, ExportError, export
 from sw.fixed_point import Planes, sums
 
 # Pool with padding, normalisation before a pool, identity and projected shortcuts, average pool.
@@ -91,6 +92,34 @@ def test_wide_coefficients_give_the_float_logits(name, options, with_images):
     deviation = np.abs(real - integer).max(1) / np.ptp(real)
     assert np.quantile(deviation, 0.7) < 0.01
     assert (real.argmax(1) == integer.argmax(1)).mean() >= 0.95
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("name", "least"), [("abc", 0.9), ("abc-real", 0.998), ("real", 0.998)])
+def test_shipped_widths_hold_residual_networks(name, least, seed):
+    """Logits follow the float ones where sums and shortcuts reach far: statistics as training leaves them, far from 0
+    and 1, on real images. Steps of thresholds scatter those of ABC-Nets, a saturated shortcut those of all.
+    """
+    images = np.asarray(data.load("digits").test_images[:150])
+    blocks = (*(BlockSpec(8, 3, padding=1, name=name, add=add) for name, add in (("a", ""), ("b", ""), ("c", "a"))),
+              BlockSpec(16, 1, stride=2, name="short", source="c", activate=False),
+              BlockSpec(16, 3, stride=2, padding=1, name="d", source="c"),
+              BlockSpec(16, 3, padding=1, name="e", add="short", rectify=False),
+              BlockSpec(16, 3, padding=1, name="f"), BlockSpec(16, 3, padding=1, add="e"), head(10))
+    torch.manual_seed(seed)
+    model = Architecture("x", (8, 8, 1), blocks, scheme(name)).build()
+    with torch.no_grad():
+        for block in model.block_list:
+            block.conv.weight.mul_(20)
+            if block.norm is not None:
+                block.norm.weight.uniform_(0.3, 2)
+                block.norm.bias.normal_()
+                block.norm.momentum = None
+        model(torch.tensor(images))
+    graph = export(model, images=images[:100], coefficient_bits=COEFFICIENT_BITS)
+    real, integer = float_logits(model, images), reference(graph, images, keep=False).logits
+    real, integer = real - real.mean(0), integer - integer.mean(0)
+    assert np.corrcoef(real.ravel(), integer.ravel())[0, 1] >= least
 
 
 @pytest.mark.parametrize("norm", ["before", "after"])
