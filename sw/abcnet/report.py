@@ -13,7 +13,7 @@ from sw.export import AGREEMENT
 
 from . import plots
 from .schemes import Scheme, scheme
-from .study import BASELINE, PLANES, REAL_PLANES, Cost, Result, Study, StudyError
+from .study import BASELINE, PLANES, REAL_PLANES, Cost, Result, Study, StudyError, points
 
 # Top-1 of ResNet-18 on ImageNet (Lin, Zhao, Pan, NIPS 2017, tables 1 to 3).
 PAPER_FULL = 69.3
@@ -75,6 +75,9 @@ class Report:
             "- `results.csv` has float accuracy, agreement, seed, cost and command of every run. The columns \"paper\" "
             "are the ABC-Net paper's own top-1 for ResNet-18 on ImageNet, not ours: only the order compares.", "",
         ]
+        if len(self.by_label) < len(points()):
+            lines[-1:-1] = [f"- Shortened: {len(self.by_label)} of the {len(points())} schemes were run; '-' stands "
+                            "for what was not."]
         lines += self._short()
         labels = set(self.by_label)
         for section, needs in ((self._weights, {str(scheme("abc-real", M=m)) for m in REAL_PLANES}),
@@ -218,9 +221,10 @@ class Report:
         return ["## 7. Integers against floats", "",
                 "Shares of the test images, in per cent. \"Agreement\": float network and integer graph name the same "
                 f"class; the aim, {100 * AGREEMENT:g} %, is reached by {reached} of {len(known)} runs. \"float32, "
-                "float64\": the same float network does in single and in double precision. Where that is below the "
-                "aim, layer after layer of thresholds makes whole steps of rounding errors, and no width that hardware "
-                "would hold makes integers agree more: then the two accuracies are what to compare.", "",
+                "float64\": the same float network does in single and in double precision. Thresholds make whole "
+                "steps of rounding errors, and so do those of the next layers: where even double precision misses the "
+                "aim, integers cannot be asked for it, and the two accuracies are what to compare. Weights and "
+                "activations in full precision have 8 bits as integers.", "",
                 *_table(["scheme", "seed", "float", "integer", "agreement", "float32, float64"], rows), ""]
 
     def _csv(self, path: Path) -> None:

@@ -111,7 +111,7 @@ def _command(args: argparse.Namespace) -> str:
              "seeds", "preset")
     words = ["python", "-m", "sw", "study", *(["--quick"] if args.quick else [])]
     for name in ("seeds",) if args.quick else names:
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and not (args.init and name == "float_epochs"):
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     if args.init:
         words += ["--init", Path(args.init).name]

@@ -109,6 +109,7 @@ def test_a_study_starts_from_given_weights(tmp_path, capsys):
     assert "the weights weights.npz, which are the full-precision baseline as they are" in text
     assert re.search(r"2 runs took \d+ minutes of processor time", text)
     assert str(tmp_path) not in text
+    assert "--float-epochs" not in text
 
 
 def test_settings_decide_what_is_the_same_run():
@@ -147,6 +148,7 @@ def test_report_averages_seeds_and_marks_the_frontier(tmp_path):
     assert "| real | 85.00 | * | 100 | 1 | 1 |" in text
     assert "| bnn | 50.00 |  | too large | - | - |" in text
     assert "- Two more planes" not in text
+    assert "- Shortened: 4 of the 25 schemes were run; '-' stands for what was not." in text
     assert "- Worth their cycles: abc 1x1, real." in text
     assert "is reached by 4 of 4 runs" in text
     assert "| abc 3x3 | 0 | 80.00 | 80.00 | 100.00 | - |" in text
