@@ -114,8 +114,16 @@ def schedule(config: Config, groups):
     return ports, ends, cycle
 
 
+def idle(config: Config, rng) -> dict[str, int]:
+    """Operands and commands that mean nothing: no pass ends, no slot drains."""
+    step, drain = ({name: rng.getrandbits(field.width) for name, field in layout if name not in ("last", "valid")}
+                   for layout in (step_layout(config), drain_layout(config)))
+    return {"step": pack(step_layout(config), **step), "drain": pack(drain_layout(config), **drain),
+            "weights": rng.getrandbits(config.row_lanes * config.word)}
+
+
 def vectors(config: Config, rng) -> list[Vector]:
-    """Random groups, and the finished sums of every pixel lane and channel in the declared cycles."""
+    """Random groups, and the finished sums of every pixel lane and channel in the declared cycles; else anything."""
     groups = [Group(config, rng, rng.randint(1, 3), rng.randint(1, 4), rng.choice((1, 1, 2))) for _ in range(6)]
     driven, ends, length = schedule(config, groups)
     layout, size = final_layout(config), final_layout(config).size
@@ -123,14 +131,14 @@ def vectors(config: Config, rng) -> list[Vector]:
     valids = packed([pack(layout, valid=1)] * (config.pixel_lanes * config.chains), size)
     result = []
     for cycle in range(length + timing.DRAIN + config.chain + config.column_lanes + timing.COMBINE + SLACK):
-        now = driven.get(cycle, {})
-        operands = now.get("operands", {})
-        voids = [operands.get((k, config.N - 1), (0, 0, 0))[2] for k in range(config.pixel_lanes)]
+        now = {**idle(config, rng), **driven.get(cycle, {})}
+        operands = now.pop("operands", {})
+        words, enables, voids = zip(*(
+            operands.get(lane) or (rng.getrandbits(config.word), rng.getrandbits(1), rng.getrandbits(1))
+            for lane in lanes), strict=True)
         result.append(Vector({
-            **{name: now.get(name, 0) for name in ("step", "weights", "drain")},
-            "activations": packed([operands.get(lane, (0, 0, 0))[0] for lane in lanes], config.word),
-            "enables": packed([int(operands.get(lane, (0, 0, 0))[1]) for lane in lanes], 1),
-            "voids": packed(map(int, voids), 1),
+            **now, "activations": packed(words, config.word), "enables": packed(map(int, enables), 1),
+            "voids": packed(map(int, voids[config.N - 1 :: config.N]), 1),
         }, {"finals": (0, valids)}))
     for group, end in zip(groups, ends, strict=True):
         for k, row in enumerate(group.sums):

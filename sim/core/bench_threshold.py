@@ -24,9 +24,19 @@ def steps(rng, value, count, top):
 
 def vectors(config: Config, rng) -> list[Vector]:
     """Levels of every channel with value and bias added, and the loaded sums one by one through `pop`."""
-    cases = [*((count, 0) for count in (*range(1, 16), 0, 1, 15)), *((count, 1) for count in range(1, MOST_STEPS + 1))]
+    cases = [*((count, 0) for count in (*range(1, 16), 0, 1, 15)), *((count, 1) for count in range(1, MOST_STEPS + 1)),
+             *[(MOST_STEPS, 1)] * 6]
     rng.shuffle(cases)
-    return [vector for count, search in cases for vector in case(config, rng, count, search)]
+    result, held = [], None
+    for count, search in cases:
+        result += (played := case(config, rng, count, search))
+        for vector in played:  # levels stay until the next ones
+            if held and "levels" not in vector.outputs:
+                vector.outputs["levels"] = held
+            else:
+                held = vector.outputs.get("levels")
+        held = held if count else None
+    return result
 
 
 def case(config: Config, rng, count: int, search: int) -> list[Vector]:
@@ -52,6 +62,8 @@ def case(config: Config, rng, count: int, search: int) -> list[Vector]:
         return result[-1].outputs
 
     result = []
+    for _ in range(rng.choice((0, rng.randint(1, 15)))):  # a fault may have ended the last frame amid a channel
+        vector({"compare": 1}, threshold=rng.choice((top + 1, rng.getrandbits(config.sum_bits))))
     vector()
     lost = rng.choice((0, 0, rng.randrange(len(sums))))  # of a frame that ended amid a group
     for value in [*(rng.randint(-top, top) for _ in range(lost)), *sums]:
@@ -62,10 +74,14 @@ def case(config: Config, rng, count: int, search: int) -> list[Vector]:
             shown["head"] = value & mask, mask
             shown = vector(pop=1)
             continue
+        for _ in range(rng.randrange(2)):
+            vector()
         vector({"advance": 1}, addend=addend & mask)
         taken = vector({"take": 1, "bias": biased}, addend=rng.getrandbits(config.sum_bits), threshold=bias & mask)
         taken["sum"] = total & mask, mask
         for n, threshold in enumerate(row):
+            for _ in range(0 if search else rng.choice((0, 0, 0, 2))):
+                vector(threshold=rng.getrandbits(config.sum_bits))
             vector({"compare": 1, "next": int(n == count - 1)}, threshold=threshold & mask)
     for done in (1, *[0] * (timing.LEVEL - 1)):
         shown = vector({"done": done})
