@@ -1,0 +1,32 @@
+"""The quick part of `make verify` that is no proof: benches notice mutants, and a blind bench is found out."""
+
+import pytest
+
+from sim.core.vectors import Vector
+from sim.verify import mutation
+from sim.verify.mutation import TARGETS, Target, reason, score, short
+
+FEW = 40
+
+
+def test_the_bench_notices():
+    figure = score("Combine", FEW, 1)
+    assert figure.passed, figure.measured
+
+
+def test_a_blind_bench_is_found_out(monkeypatch):
+    target = TARGETS["Combine"]
+    blind = Target(target.make, lambda config, rng: [
+        Vector(vector.inputs, {"final": (0, 0)}) for vector in target.vectors(config, rng)])
+    monkeypatch.setitem(TARGETS, "Combine", blind)
+    monkeypatch.setattr(mutation, "equal", lambda folder, commands: set())
+    figure = score("Combine", FEW, 1)
+    assert not figure.passed
+    assert figure.measured.startswith("0.00%")
+
+
+@pytest.mark.parametrize(("block", "why"), [("Comparer", "sixteen"), ("Combine", "unexplained")])
+def test_survivors_are_explained_per_block(block, why):
+    command = "mutate -mode const0 -module top -cell $1 -port Q -portbit 4 -wire dut.word -wirebit 4 -src /a/hw/x.py:6"
+    assert why in reason(block, command)
+    assert short(command) == "const0 Q[4] x.py:6"
