@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetInserter, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,7 +34,7 @@ class Core(wiring.Component):
     Members
     -------
     i_write : words for the memories; taken every cycle, to be sent only while the core is idle and only to words that
-        exist
+        exist, the last one two cycles before `start`
     i_read, o_read : requests for words of the result, activation and value memories and their answers, in order, five
         cycles later; only while idle
     i_image : image bytes, taken while there is room in the line buffer
@@ -63,14 +63,17 @@ class Core(wiring.Component):
 
         # Control is reset by the host and flushed after a fault; data in the pipelines needs neither, nor any other
         # reset: what control does not name is never looked at. So the reset need not reach most of the flip-flops.
+        # It is a register alone, without a gate on its way to the others.
         m.domains += ClockDomain("data", reset_less=True, local=True)
         m.d.comb += ClockSignal("data").eq(ClockSignal())
         m.submodules.sequencer = sequencer = ResetInserter(self.reset)(Sequencer(config))
-        flush = Signal()  # a register: it goes everywhere
+        flush = Signal(init=1)
         m.d.sync += flush.eq(self.reset | sequencer.flush)
+        m.domains += ClockDomain("control", local=True)
+        m.d.comb += [ClockSignal("control").eq(ClockSignal()), ResetSignal("control").eq(flush)]
 
         def control(name, component):
-            m.submodules[name] = ResetInserter(flush)(component)
+            m.submodules[name] = DomainRenamer("control")(component)
             return component
 
         units = SimpleNamespace(
@@ -148,8 +151,7 @@ class Core(wiring.Component):
 
         split = len(comparer.compare.as_value())
         command = Cat(comparer.compare, comparer.access)
-        pop, pop_lane, pop_chain = (delayed(m, signal, 1, "popped") for signal in (
-            writer.pop, writer.pop_lane, writer.pop_chain))
+        pop_lane, pop_chain = (delayed(m, signal, 1, "popped") for signal in (writer.pop_lane, writer.pop_chain))
         heads = [Signal(config.sum_bits, name=f"head{k}") for k in range(config.pixel_lanes)]
         for k in range(config.pixel_lanes):
             compare, sums = data.View(compare_layout(config), command[:split]), []
@@ -161,8 +163,9 @@ class Core(wiring.Component):
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
                     threshold.search.eq(u.sequencer.conv.search),
                     threshold.threshold.eq(compare.thresholds[chain]),
-                    threshold.pop.eq(pop & (pop_lane == k) & (pop_chain == chain)),
                 ]
+                chosen = writer.pop & (writer.pop_lane == k) & (writer.pop_chain == chain)
+                m.d.sync += threshold.pop.eq(chosen)
                 m.d.comb += [
                     writer.levels[k][low + c].eq(threshold.levels[c]) for c in range(config.chain_channels)]
                 sums.append(threshold.head)
@@ -179,23 +182,23 @@ class Core(wiring.Component):
 
     def _stores(self, m, u, memories):
         """Writes of the blocks and of the host, who only writes while the core is idle; the intake comes last."""
-        config, loads, either = self._config, Signal(), Signal(write_layout(self._config))
-        m.d.comb += [
-            self.i_write.ready.eq(1), loads.eq(u.intake.loading & ~u.intake.blocked),
-            either.eq(Mux(loads, u.intake.loaded, self.i_write.payload)),
-        ]
+        config, host, written = self._config, Signal(write_layout(self._config)), Signal()
+        loads, either = u.intake.loading, Signal(write_layout(config))
+        m.d.data += host.eq(self.i_write.payload)
+        m.d.sync += written.eq(self.i_write.valid)
+        m.d.comb += [self.i_write.ready.eq(1), either.eq(Mux(loads, u.intake.loaded, host))]
         for space, banks in memories.items():
-            word, valid = self.i_write.payload, self.i_write.valid
+            word, valid = host, written
             if space in LOADABLE:
-                word, valid = either, self.i_write.valid | loads
+                word, valid = either, written | loads
             m.d.comb += [
                 banks.write_bank.eq(word.bank), banks.write_address.eq(word.address), banks.write_data.eq(word.data),
                 banks.write_enable.eq((valid & (word.space == space)).replicate(len(banks.write_enable))),
             ]
         activations, results = memories[Space.ACTIVATIONS], memories[Space.RESULTS]
-        m.d.comb += u.intake.blocked.eq(u.writer.storing | self.i_write.valid)
-        for source, goes in ((u.writer.store, u.writer.storing), (u.intake.store, ~u.intake.blocked)):
-            with m.If(goes & source.enable.any()):
+        m.d.comb += u.intake.blocked.eq(u.writer.stores_next | self.i_write.valid)
+        for source, goes in ((u.writer.store, u.writer.storing), (u.intake.store, u.intake.storing)):
+            with m.If(goes):
                 m.d.comb += [
                     activations.write_bank.eq(source.bank), activations.write_address.eq(source.address),
                     activations.write_data.eq(source.data), activations.write_enable.eq(source.enable),

@@ -8,7 +8,7 @@ from hw.arch import timing
 from hw.arch.config import Config, Space
 from hw.arch.isa import Conv
 from hw.layouts import drain_layout, layout_of, pass_layout, slot_layout, step_layout
-from hw.pipeline import delayed
+from hw.pipeline import below, delayed
 
 READ = 3  # a pass's last word to its first slot with coefficients: address, read, register
 
@@ -68,7 +68,7 @@ class Drain(wiring.Component):
                         base.eq(base + self.conv.coefficient_stride), following.eq(base + self.conv.coefficient_stride)]
         with m.If(self.begin):
             m.d.sync += [base.eq(self.conv.coefficients), following.eq(self.conv.coefficients)]
-        m.d.comb += [self.address.eq(pointer), self.fault.eq(valid & (pointer >= config.coefficient_depth))]
+        m.d.comb += [self.address.eq(pointer), self.fault.eq(valid & ~below(pointer, config.coefficient_depth))]
 
         # The slot waits for its coefficients.
         read = Signal(slot_layout())

@@ -13,7 +13,7 @@ from hw.arch import timing
 from hw.arch.config import Config, Space
 from hw.arch.isa import Padding, Source, Tap, Walk
 from hw.layouts import issue_layout, layout_of, step_layout
-from hw.pipeline import delayed
+from hw.pipeline import below, delayed
 from hw.walk import LaneWalk, lane_layout
 
 
@@ -47,23 +47,22 @@ class LaneAddresses(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, source, tap = self._config.pixel_lanes, self.source, self.tap
-        rotate, near, far, anchor = Signal.like(self.rotate), Signal(signed(19)), Signal(signed(19)), Signal()
-        m.d.sync += [
-            near.eq(tap.offset + self.inner), far.eq(tap.offset + self.wrapped), rotate.eq(tap.rotate),
-            self.rotate.eq(rotate), anchor.eq(tap.anchor),
-        ]
+        near, far = Signal(signed(19), reset_less=True), Signal(signed(19), reset_less=True)
+        anchor = delayed(m, tap.anchor, 1, "anchor", reset_less=True)
+        m.d.sync += [near.eq(tap.offset + self.inner), far.eq(tap.offset + self.wrapped)]
+        m.d.comb += self.rotate.eq(delayed(m, tap.rotate, 2, "rotate", reset_less=True))
         for k in range(lanes):
             lane = self.lanes[k]
-            row, column, address = Signal(signed(15)), Signal(signed(15)), Signal(18)
-            valid, wraps, inside = Signal(), Signal(), Signal()
-            m.d.comb += inside.eq(
-                valid & (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns))
-            m.d.sync += [
-                valid.eq(lane.valid), row.eq(lane.row + tap.dy), column.eq(lane.column + tap.dx),
-                address.eq(lane.address), wraps.eq(tap.rotate + k >= lanes),
-                self.inside[k].eq(inside), self.void[k].eq(anchor & ~inside),
-                self.addresses[k].eq(address + Mux(wraps, far, near)),
-            ]
+            row, column = (Signal(signed(15), name=f"{name}{k}", reset_less=True) for name in ("row", "column"))
+            valid, address, wraps = (delayed(m, value, 1, f"{name}{k}", reset_less=True) for name, value in (
+                ("valid", lane.valid), ("address", lane.address), ("wraps", tap.rotate + k >= lanes)))
+            m.d.sync += [row.eq(lane.row + tap.dy), column.eq(lane.column + tap.dx)]
+            inside = valid & (row >= 0) & (row < source.rows) & (column >= 0) & (column < source.columns)
+            for output, value in (
+                (self.inside[k], inside), (self.void[k], anchor & ~inside),
+                (self.addresses[k], (address + Mux(wraps, far, near))[:20].as_signed()),
+            ):
+                m.d.comb += output.eq(delayed(m, value, 1, f"output{k}", reset_less=True))
         return m
 
 
@@ -107,23 +106,25 @@ class Feeder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, lanes = self._config, self._config.pixel_lanes
-        issue = [self.issue]
+        issue, valid = [self.issue], [self.issue.valid]
         for n in range(1, timing.FEED):
-            issue.append(Signal.like(self.issue, name=f"issue{n}"))
+            issue.append(Signal.like(self.issue, name=f"issue{n}", reset_less=True))
+            valid.append(Signal(name=f"valid{n}"))
             m.d.sync += issue[n].eq(issue[n - 1])
+            m.d.sync += valid[n].eq(valid[n - 1])
 
         # 0, 1: fetch the tap; the first word of a pixel group takes over the prepared lanes.
         m.submodules.walk = walk = LaneWalk(config)
-        here = Signal(data.ArrayLayout(lane_layout(), lanes))
+        here = Signal(data.ArrayLayout(lane_layout(), lanes), reset_less=True)
         m.d.comb += [
             walk.source.eq(self.source), walk.walk.eq(self.walk), walk.begin.eq(self.begin), self.ready.eq(walk.full),
-            walk.take.eq(issue[1].valid & issue[1].swap),
+            walk.take.eq(valid[1] & issue[1].swap),
             self.tap_address.eq(self.issue.tap),
         ]
         with m.If(walk.take):
             m.d.sync += here.eq(walk.lanes)
-        tap, wrapped = Signal.like(self.tap), Signal(13)
-        m.d.sync += [tap.eq(self.tap), wrapped.eq(issue[1].inner + self.source.pixel_words)]
+        tap, wrapped = delayed(m, self.tap, 1, "tap", reset_less=True), Signal(13, reset_less=True)
+        m.d.sync += wrapped.eq(issue[1].inner + self.source.pixel_words)
 
         # 2, 3: lane addresses.
         m.submodules.addresses = addresses = LaneAddresses(config)
@@ -133,39 +134,43 @@ class Feeder(wiring.Component):
         ]
 
         # 4: lanes to banks.
-        rotate4 = Signal.like(addresses.rotate)
-        inside4 = Signal.like(addresses.inside)
         missed = Signal(lanes)
-        m.d.sync += [rotate4.eq(addresses.rotate), inside4.eq(addresses.inside), self.fault.eq(missed.any())]
+        m.d.sync += self.fault.eq(missed.any())
         to_banks = rotated([addresses.addresses[k] for k in range(lanes)], (-addresses.rotate)[: len(addresses.rotate)])
         for k in range(lanes):
             address = addresses.addresses[k]
-            outside = (address < 0) | (address >= config.activation_depth)
-            m.d.comb += missed[k].eq(issue[4].valid & addresses.inside[k] & outside)
-            m.d.sync += self.read_address[k].eq(Mux(self.probe, self.probe_address, to_banks[k]))
+            outside = ~below(address.as_unsigned(), config.activation_depth)  # or negative
+            m.d.comb += missed[k].eq(valid[4] & addresses.inside[k] & outside)
+            bank_address = Mux(self.probe, self.probe_address, to_banks[k][: len(self.probe_address)])
+            m.d.comb += self.read_address[k].eq(delayed(m, bank_address, 1, f"read{k}", reset_less=True))
 
         # 5: read. 6: away from the memory. 7: banks to lanes; taps outside the image read zero, and count only with
         # Padding.LOW.
-        rotate6 = delayed(m, rotate4, 2, "rotate")
-        inside6 = delayed(m, inside4, 2, "inside")
+        rotate6 = delayed(m, addresses.rotate, 3, "rotate", reset_less=True)
+        inside6 = delayed(m, addresses.inside, 3, "inside", reset_less=True)
         m.d.comb += self.weight_address.eq(issue[6].weight)
-        m.d.sync += [self.weights.eq(self.weight_words), self.probed.eq(self.read_data)]
+        m.d.comb += [
+            self.weights.eq(delayed(m, self.weight_words, 1, "weights", reset_less=True)),
+            self.probed.eq(delayed(m, self.read_data, 1, "probed", reset_less=True)),
+        ]
         words = rotated([self.probed[b] for b in range(lanes)], rotate6)
-        void6 = delayed(m, addresses.void, 3, "void")
+        void6 = delayed(m, addresses.void, 3, "void", reset_less=True)
         low = self.source.padding == Padding.LOW
         for k in range(lanes):
-            word, enable = Signal(config.N * config.word, name=f"word{k}"), Signal(name=f"enable{k}")
-            m.d.sync += [word.eq(Mux(inside6[k], words[k], 0)), enable.eq(issue[7].valid & (inside6[k] | low))]
-            void = Signal(name=f"void{k}")
-            m.d.sync += void.eq(issue[7].valid & void6[k])
+            word = Signal(config.N * config.word, name=f"word{k}", reset_less=True)
+            enable, void = Signal(name=f"enable{k}"), Signal(name=f"void{k}")
+            m.d.sync += [
+                word.eq(Mux(inside6[k], words[k], 0)), enable.eq(valid[7] & (inside6[k] | low)),
+                void.eq(valid[7] & void6[k]),
+            ]
             m.d.comb += self.voids[k].eq(delayed(m, void, (k + 1) * config.N - 1, f"void{k}"))
             for j in range(config.N):
                 plane = word[j * config.word : (j + 1) * config.word]
                 m.d.comb += [
-                    self.activations[k][j].eq(delayed(m, plane, k * config.N + j, f"word{k}_{j}")),
+                    self.activations[k][j].eq(delayed(m, plane, k * config.N + j, f"word{k}_{j}", reset_less=True)),
                     self.enables[k][j].eq(delayed(m, enable, k * config.N + j, f"enable{k}_{j}")),
                 ]
         for name in ("clear", "shift", "last"):
-            m.d.sync += self.step[name].eq(issue[7].valid & issue[7][name])
+            m.d.sync += self.step[name].eq(valid[7] & issue[7][name])
         m.d.sync += [self.step[name].eq(issue[7][name]) for name in ("count", "split", "place")]
         return m

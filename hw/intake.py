@@ -26,8 +26,9 @@ class Intake(wiring.Component):
     load, load_begin : likewise
     busy : until all is stored; for ever after a fault
     fault : an access outside a memory; it is not made
-    store : to the activation memory; it waits while `blocked`
-    loaded, loading : a word for another memory, and whether there is one; it waits while `blocked`
+    store, storing : to the activation memory; whether there is a word, or would be if its address were inside
+    loaded, loading : a word for another memory, and whether there is one
+    blocked : no word is stored or loaded in the next cycle
     """
 
     def __init__(self, config: Config):
@@ -35,23 +36,25 @@ class Intake(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(8)), "pack": In(layout_of(Pack)), "target": In(layout_of(Target)),
             "pack_begin": In(1), "load": In(layout_of(Load)), "load_begin": In(1), "busy": Out(1), "fault": Out(1),
-            "store": Out(store_layout(config)), "loaded": Out(write_layout(config)), "loading": Out(1),
-            "blocked": In(1),
+            "store": Out(store_layout(config)), "storing": Out(1),
+            "loaded": Out(write_layout(config)), "loading": Out(1), "blocked": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         pack, target, load = Signal.like(self.pack), Signal.like(self.target), Signal.like(self.load)
-        starting, started, loads, going = Signal(), Signal(), Signal(), Signal()
+        starting, started, loads, going = Signal(), Signal(), Signal(), Signal(init=1)
         m.submodules.packer = packer = EnableInserter(going)(Packer(config))
         m.submodules.loader = loader = EnableInserter(going)(Loader(config))
         m.submodules.walk = walk = EnableInserter(going)(TargetWalk(config))
         m.submodules.lines = lines = Memory(shape=8, depth=config.image_depth, init=[])
         write, read = lines.write_port(), lines.read_port()
 
-        # While the next word has to wait, everything before it does; but the buffer fills.
-        m.d.comb += going.eq(~((packer.store.enable.any() | loader.storing) & self.blocked))
+        # While the next word has to wait, everything before it does; but the buffer fills. A register, for
+        # it goes to all of them.
+        coming = Mux(going, packer.stores_next | loader.stores_next, packer.storing | loader.storing)
+        m.d.sync += going.eq(~(coming & self.blocked))
         m.d.sync += [starting.eq(0), started.eq(starting), loads.eq(0)]  # while no store can wait
         packs, brings = Signal(), Signal()  # copies of the beginnings, which go to every bit of the instructions
         m.d.sync += [packs.eq(self.pack_begin), brings.eq(self.load_begin)]
@@ -78,8 +81,9 @@ class Intake(wiring.Component):
             packer.pack.eq(pack), packer.begin.eq(starting), packer.level.eq(level), packer.byte.eq(read.data),
             packer.bank.eq(walk.bank), packer.address.eq(walk.address), packer.channel_words.eq(target.channel_words),
             walk.target.eq(target), walk.begin.eq(started), walk.step.eq(packer.walk_step),
-            self.store.eq(packer.store),
+            self.store.eq(packer.store), self.storing.eq(packer.storing & going),
+            self.store.enable.eq(Mux(going, packer.store.enable, 0)),
             loader.load.eq(load), loader.begin.eq(loads), loader.level.eq(level), loader.byte.eq(read.data),
-            self.loaded.eq(loader.store), self.loading.eq(loader.storing),
+            self.loaded.eq(loader.store), self.loading.eq(loader.storing & going),
         ]
         return m

@@ -15,6 +15,7 @@ from hw.arch import timing
 from hw.arch.config import Config
 from hw.arch.isa import Conv, Source, Walk
 from hw.layouts import issue_layout, layout_of
+from hw.pipeline import below
 from hw.rounds import Rounds, countdown
 
 
@@ -77,7 +78,7 @@ class Issuer(wiring.Component):
         count = Signal.like(self.issue.count)  # in a pixel's last word
         m.d.sync += count.eq(source.tail_bits + Mux(conv.split & config.splits, source.tail_bits << config.N, 0))
         first_word, place, issue = words.first & taps.first, self.issue.place, self.issue
-        inside = (tap < config.tap_depth) & (weight < config.weight_depth)
+        inside = below(tap, config.tap_depth) & below(weight, config.weight_depth)
         m.d.comb += self.fault.eq(go & ~inside)
         m.d.sync += [
             issue.valid.eq(go & inside), issue.tap.eq(tap), issue.inner.eq(offset), issue.weight.eq(weight),

@@ -21,6 +21,7 @@ class Loader(wiring.Component):
     level : bytes in the line buffer
     retire, byte : take the oldest byte; it comes a cycle later
     store, storing : a word for a memory; whether there is one
+    stores_next : `storing` in the next cycle
     fault : a word outside a memory was asked for; the loader stops before the first byte
 
     All memories are looked at twice: first whether their words exist, then to write them.
@@ -30,7 +31,8 @@ class Loader(wiring.Component):
         self._config = config
         super().__init__({
             "load": In(layout_of(Load)), "begin": In(1), "finished": Out(1), "level": In(level_shape(config)),
-            "retire": Out(1), "byte": In(8), "store": Out(write_layout(config)), "storing": Out(1), "fault": Out(1),
+            "retire": Out(1), "byte": In(8), "store": Out(write_layout(config)), "storing": Out(1),
+            "stores_next": Out(1), "fault": Out(1),
         })
 
     def elaborate(self, platform):
@@ -114,7 +116,7 @@ class Loader(wiring.Component):
             m.d.sync += [index.eq(0), bank.eq(0), address.eq(first)]
 
         # A cycle later the byte is there, another one later the word.
-        taken, whole, place = Signal(), Signal(), Signal.like(index)
+        taken, whole, place = Signal(), self.stores_next, Signal.like(index)
         data = Signal(8 * max(self._config.memories[space].bytes_per_word for space in LOADABLE))
         m.d.sync += [taken.eq(taking), whole.eq(word_ends), place.eq(index), self.storing.eq(whole)]
         behind = Signal(write_layout(self._config))

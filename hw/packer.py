@@ -9,6 +9,7 @@ from hw.arch import timing
 from hw.arch.config import IMAGE_PLANES, Config
 from hw.arch.isa import Pack
 from hw.layouts import layout_of
+from hw.pipeline import below
 from hw.writer import store_layout
 
 
@@ -143,7 +144,8 @@ class Packer(wiring.Component):
     retire : take so many bytes out of the line buffer
     walk_step : command to the `TargetWalk`; its bank and address follow two cycles later
     bank, address, channel_words : where the window is written
-    store : to the activation memory
+    store, storing : to the activation memory; whether there is a word, or would be if its address were inside
+    stores_next : `storing` in the next cycle
     fault : a window larger than a word, rows larger than the line buffer, or a word outside the activation memory;
         the packer stops
 
@@ -157,7 +159,7 @@ class Packer(wiring.Component):
             "offset": Out(range(config.image_depth)), "byte": In(8),
             "retire": Out(range(config.image_depth)), "walk_step": Out(1),
             "bank": In(range(config.pixel_lanes)), "address": In(18), "channel_words": In(8),
-            "store": Out(store_layout(config)), "fault": Out(1),
+            "store": Out(store_layout(config)), "storing": Out(1), "stores_next": Out(1), "fault": Out(1),
         })
 
     def elaborate(self, platform):
@@ -180,7 +182,7 @@ class Packer(wiring.Component):
         with m.If(raster.step | raster.mark):
             m.d.sync += offset.eq(Mux(raster.last_byte, 0, offset + row_bytes[: len(offset)]))
 
-        outside, storing = Signal(), Signal()
+        outside, at_work = Signal(), Signal()  # at storing
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += raster.begin.eq(1)
@@ -211,20 +213,20 @@ class Packer(wiring.Component):
                 with m.If(outside):
                     m.next = "Fault"
             with m.State("Finish"):
-                with m.If((self.level >= 0) & ~(pushed | taken | storing)):
+                with m.If((self.level >= 0) & ~(pushed | taken | at_work)):
                     m.d.comb += self.finished.eq(1)
                     m.next = "Idle"
                 with m.If(outside):
                     m.next = "Fault"
             with m.State("Fault"):
                 m.d.comb += self.fault.eq(1)
-        self._store(m, windows, taken, storing, outside)
+        self._store(m, windows, taken, at_work, outside)
         return m
 
-    def _store(self, m, windows, taken, storing, outside):
+    def _store(self, m, windows, taken, at_work, outside):
         """Emit the plane groups of the copy; their address is known a cycle later, their word two."""
         config, store = self._config, self.store
-        active, valid, valid2 = Signal(), Signal(), Signal()
+        active, valid, storing = Signal(), self.stores_next, self.storing
         inner, inner1, address = Signal(12), Signal(12), Signal(19)
         following = windows.group + Mux(self.pack.split, 2, 1)
         with m.If(active):
@@ -235,12 +237,12 @@ class Packer(wiring.Component):
         with m.If(taken):
             m.d.sync += active.eq(1)
         m.d.sync += [
-            valid.eq(active), inner1.eq(inner), valid2.eq(valid), address.eq(self.address + inner1),
+            valid.eq(active), inner1.eq(inner), storing.eq(valid), address.eq(self.address + inner1),
             store.bank.eq(self.bank),
         ]
-        inside = address < config.activation_depth
+        inside = below(address, config.activation_depth)
         m.d.comb += [
-            storing.eq(active | valid | valid2), outside.eq(valid2 & ~inside),
+            at_work.eq(active | valid | storing), outside.eq(storing & ~inside),
             store.address.eq(address), store.data.eq(windows.words),
-            store.enable.eq((valid2 & inside).replicate(len(store.enable))),
+            store.enable.eq((storing & inside).replicate(len(store.enable))),
         ]

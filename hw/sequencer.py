@@ -54,8 +54,8 @@ class Sequencer(wiring.Component):
     address, word : the program memory
     source, walk, target, code, values, conv, pack, load : set-up registers
     prepare : the layer in `conv` is about to start; `lanes_ready` answers
-    begin, issuing, group, group_done : the issuer starts, is at work, issued the last word of a pixel group; the writer
-        wrote one
+    begin, issuing, group, group_done : the issuer starts, a cycle after `lanes_ready`, is at work, issued the last word
+        of a pixel group; the writer wrote one
     pack_begin, load_begin : the intake starts `pack` with `target`, or `load`
     intake_busy, intake_fault : what it was started with is not stored yet, or cannot be
     period : `Issuer.period`
@@ -136,8 +136,11 @@ class Sequencer(wiring.Component):
                 m.next = "Lanes"
             with m.State("Lanes"):
                 with m.If(self.lanes_ready):
-                    m.d.comb += self.begin.eq(1)
-                    m.next = "Issue"
+                    m.d.sync += self.begin.eq(1)
+                    m.next = "Begin"
+            with m.State("Begin"):
+                m.d.sync += self.begin.eq(0)
+                m.next = "Issue"
             with m.State("Issue"):
                 with m.If(~self.issuing & ~self.group & (groups == 0)):
                     m.next = "Fetch"

@@ -12,6 +12,7 @@ from hw.arch.isa import Conv, Values
 from hw.combine import final_layout
 from hw.layouts import access_layout, compare_layout, layout_of
 from hw.memory import Ring
+from hw.pipeline import below
 
 LEVEL_BITS = 8
 COUNT_BITS = 4
@@ -137,34 +138,38 @@ class Comparer(wiring.Component):
         start = Signal()
         channel = Signal(range(config.chain_channels))
         word = Signal(LEVEL_BITS + 1)
+        final = Signal()  # the word at hand is a channel's last
+        single = Signal()
+        before = Signal.like(count)
         last_word = Signal()
         last_channel = Signal()
+        m.d.sync += [single.eq(count == 1), before.eq(count - 2)]
         m.d.comb += [
-            last_word.eq(running & (word == count - 1)), last_channel.eq(channel == config.chain_channels - 1),
+            last_word.eq(running & final), last_channel.eq(channel == config.chain_channels - 1),
             start.eq(Mux(residual, started, self.finished)),
         ]
         m.d.sync += started.eq(self.finished)
 
         # A row group's thresholds serve all its pixel groups.
         with m.If(running):
-            m.d.sync += [pointer.eq(pointer + 1), word.eq(word + 1)]
+            m.d.sync += [pointer.eq(pointer + 1), word.eq(word + 1), final.eq(word == before)]
         with m.If(last_word):
-            m.d.sync += [word.eq(0), channel.eq(channel + 1)]
+            m.d.sync += [word.eq(0), final.eq(single), channel.eq(channel + 1)]
             with m.If(last_channel):
                 m.d.sync += [running.eq(0), pointer.eq(base)]
                 with m.If(row_end):
                     m.d.sync += [base.eq(pointer + 1), pointer.eq(pointer + 1)]
         with m.If(start):
-            m.d.sync += [running.eq(count != 0), channel.eq(0), word.eq(0)]
+            m.d.sync += [running.eq(count != 0), channel.eq(0), word.eq(0), final.eq(single)]
         with m.If(self.finished):
             m.d.sync += row_end.eq(self.row_end)
 
         # Values are one cycle ahead of the thresholds.
-        ahead, inside = Signal(), place < config.value_depth
+        ahead, inside = Signal(), below(place, config.value_depth)
         m.d.comb += [
             ahead.eq(Mux(start, count != 0, last_word & ~last_channel)),
             self.access.valid.eq(ahead & residual & inside), self.access.address.eq(place), self.address.eq(pointer),
-            self.fault.eq((running & (pointer >= config.threshold_depth)) | (ahead & residual & ~inside)),
+            self.fault.eq((running & ~below(pointer, config.threshold_depth)) | (ahead & residual & ~inside)),
         ]
         m.d.sync += place.eq(place + (ahead & residual))
         with m.If(self.begin):

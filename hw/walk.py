@@ -38,11 +38,13 @@ class LaneWalk(wiring.Component):
         m = Module()
         source, walk = self.source, self.walk
         lane = Signal(range(max(2, self._lanes)))
-        here = Signal(lane_layout())
+        here = Signal(lane_layout(), reset_less=True)
+        filled = Signal(self.lanes.shape(), reset_less=True)
         step = Signal()
         bank_end = Signal()
         again = Signal()
-        both = Signal(18)
+        both = Signal(18, reset_less=True)
+        m.d.comb += self.lanes.eq(filled)
         m.submodules.pixels = pixels = Rounds(len(walk.pixels))
         m.submodules.columns = columns = Rounds(len(walk.columns))
         m.d.comb += [
@@ -58,7 +60,7 @@ class LaneWalk(wiring.Component):
         words = Mux(columns.last, Mux(bank_end, both, walk.row_skip), Mux(bank_end, source.pixel_words, 0))
         with m.If(step):
             m.d.sync += [
-                self.lanes[lane].eq(here), lane.eq(Mux(bank_end, 0, lane + 1)), self.full.eq(bank_end),
+                filled[lane].eq(here), lane.eq(Mux(bank_end, 0, lane + 1)), self.full.eq(bank_end),
                 here.address.eq(here.address + words), here.column.eq(here.column + source.stride),
             ]
             with m.If(pixels.last):

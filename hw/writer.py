@@ -9,7 +9,7 @@ from hw.arch import timing
 from hw.arch.config import Config, Space
 from hw.arch.isa import Conv, Values, Walk
 from hw.layouts import code_layout, layout_of
-from hw.pipeline import delayed
+from hw.pipeline import below, delayed
 from hw.rounds import Rounds
 from hw.threshold import COUNT_BITS, LEVEL_BITS
 
@@ -74,7 +74,8 @@ class Writer(wiring.Component):
         take it
     walk_step, walk_begin : commands to the `TargetWalk`; its bank and address follow two cycles later
     bank, address : from the `TargetWalk`
-    store, storing : to the activation memory; whether anything may be stored in this cycle
+    store, storing : to the activation memory; whether there is a word, or would be if its address were inside
+    stores_next : `storing` in the next cycle
     result, result_address, result_enable : to the result memory
     group_done : everything of a group is written
     fault : a write outside a memory was asked for; it is not done
@@ -93,7 +94,7 @@ class Writer(wiring.Component):
             "pop_chain": Out(range(max(2, config.chains))),
             "walk_step": Out(1), "walk_begin": Out(1), "channel_words": In(8),
             "bank": In(exact_log2(config.pixel_lanes)), "address": In(18),
-            "store": Out(store_layout(config)), "storing": Out(1),
+            "store": Out(store_layout(config)), "storing": Out(1), "stores_next": Out(1),
             "result": Out(config.sum_bits), "result_address": Out(range(config.memories[Space.RESULTS].depth)),
             "result_enable": Out(1), "group_done": Out(1), "fault": Out(1),
         })
@@ -101,15 +102,19 @@ class Writer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, conv = self._config, self.conv
-        emit = (conv.levels == 0) & ~self.values.keep
-        silent = (conv.levels == 0) & self.values.keep  # values only: nothing to do but to say when they are kept
+        emit, silent, steps = Signal(), Signal(), Signal(range(max(16, config.channel_lanes + 1)))
+        none = conv.levels == 0
+        m.d.sync += [
+            emit.eq(none & ~self.values.keep),
+            silent.eq(none & self.values.keep),  # values only: nothing to do but to say when they are kept
+            steps.eq(Mux(none & ~self.values.keep, config.channel_lanes, conv.target_groups)),
+        ]
         kept = delayed(m, self.done & silent, timing.lane_skew(config), "kept")
 
         # Step through lanes and plane groups (or channels), a little later if that would overtake the lanes.
-        steps = Mux(emit, config.channel_lanes, conv.target_groups)
         ready, active = self._wait(m, self.done & ~silent, steps), Signal()
         lane, step = Signal(range(max(2, config.pixel_lanes))), Signal(range(max(16, config.channel_lanes)))
-        offset, begin, last_lane = Signal(12), delayed(m, self.begin, 1, "begin"), Signal()
+        offset, begin, last_lane = Signal(12), delayed(m, self.begin, 2, "begin"), Signal()
         m.submodules.steps = in_pixel = Rounds(len(steps))
         m.submodules.pixels = pixels = Rounds(len(self.walk.pixels))
         m.d.comb += [
@@ -179,8 +184,11 @@ class Writer(wiring.Component):
             valid1.eq(valid), inner.eq(offset), part1.eq(part),
             valid2.eq(valid1), part2.eq(part1), address.eq(self.address + inner), self.store.bank.eq(self.bank),
         ]
-        inside = address < config.activation_depth
-        m.d.comb += [self.store.address.eq(address), self.storing.eq(valid2), self.fault.eq(valid2 & ~inside)]
+        inside = below(address, config.activation_depth)
+        m.d.comb += [
+            self.store.address.eq(address), self.storing.eq(valid2), self.stores_next.eq(valid1),
+            self.fault.eq(valid2 & ~inside),
+        ]
         for j in range(config.N):
             for n in range(config.slices):
                 low = j * config.word + n * config.channel_lanes
@@ -199,7 +207,7 @@ class Writer(wiring.Component):
         ]
         count, enable = Signal(17), delayed(m, valid, HEAD + 1, "emitting")
         m.d.sync += self.result.eq(self.head)
-        inside = count < config.result_depth
+        inside = below(count, config.result_depth)
         m.d.comb += [self.result_address.eq(count), self.result_enable.eq(enable & inside)]
         with m.If(enable):
             m.d.sync += count.eq(count + 1)

@@ -92,7 +92,7 @@ def finish_cycles(config: Config, conv: Conv, walk: Walk, values: Values) -> int
 
 def conv_cycles(config: Config, conv: Conv, walk: Walk, source: Source, values: Values) -> int:
     """Cycles of `Conv` from its fetch to the next fetch."""
-    prepare = 2 + config.pixel_lanes + 1
+    prepare = 2 + config.pixel_lanes + 2
     drain = 1 + FEED + DRAIN + config.chain - 1 + config.N - 1 + COMBINE
     issue, finish = issue_cycles(config, conv, walk, source, values), finish_cycles(config, conv, walk, values)
     return FETCH + prepare + issue + drain + finish

@@ -73,10 +73,12 @@ class Endpoint(wiring.Component):
 
         # What the link counts.
         link = Signal(LINK_STATUS)
+        free = Signal.like(link.image_free)
+        m.d.sync += free.eq(wire.IMAGE_FIFO - image.level)
         line_error = self.i.valid & self.i.p.error
         m.d.comb += [
             epoch.catch.eq(self.i.valid), executor.epoch.eq(epoch.epoch), executor.link.eq(link),
-            link.image_free.eq(wire.IMAGE_FIFO - image.level),
+            link.image_free.eq(free),
             link.bad_frames.eq(_count(m, deframer.bad)), link.stale_frames.eq(_count(m, executor.stale)),
             link.line_errors.eq(_count(m, line_error | deframer.overrun)),
         ]

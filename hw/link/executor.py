@@ -34,6 +34,8 @@ class _Registers:
         self.last = Signal.like(self.index)  # highest index of the target or the word
         self.offset = Signal(4)  # words since the start of the reply's payload
         self.left = Signal(LENGTH_BITS)  # request payload bytes not yet taken
+        self.none_left = Signal()  # `left` is zero
+        self.fits = Signal()  # the request's length is one of its type
         self.again = Signal()  # a repeated request: answer without effect
         self.silent = Signal()  # not to be answered
         self.crowded = Signal()  # the image queue has no room for the payload
@@ -108,8 +110,13 @@ class Executor(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += [
                 target.word_select(r.index, 8).eq(self.i.payload),
-                r.index.eq(Mux(r.index == last, 0, r.index + 1)), r.left.eq(r.left - 1),
+                r.index.eq(Mux(r.index == last, 0, r.index + 1)),
             ]
+            self._count(m, r)
+
+    def _count(self, m: Module, r: _Registers, taken=1) -> None:
+        """A byte of the request's payload was taken."""
+        m.d.sync += [r.left.eq(r.left - taken), r.none_left.eq(r.left == taken)]
 
     def _give(self, m: Module, r: _Registers, source, end, final):
         """Send byte `index` of `source`; whether it goes and is the last, by `end`. `final`: the frame ends there."""
@@ -126,16 +133,23 @@ class Executor(wiring.Component):
             with m.If(self.i.valid & (r.index == HEADER_BYTES - 1)):
                 m.next = "Look"
         with m.State("Look"):  # the session's verdict comes a cycle later
-            m.d.sync += [r.left.eq(r.header.length), r.type.eq(r.header.type)]
+            length, empty = r.header.length, r.header.length == 0
+            m.d.sync += [r.left.eq(length), r.none_left.eq(empty), r.type.eq(r.header.type), r.fits.eq(1)]
+            with m.Switch(r.header.type):
+                with m.Case(Type.WRITE):
+                    m.d.sync += r.fits.eq(length >= wire.Address.FORMAT.size)
+                with m.Case(Type.READ):
+                    m.d.sync += r.fits.eq(length == READ_BYTES)
+                with m.Case(Type.HELLO, Type.RUN, Type.STATUS, Type.RESET):
+                    m.d.sync += r.fits.eq(empty)
             m.next = "Judge"
         with m.State("Judge"):
-            empty = r.header.length == 0
             m.d.sync += [r.again.eq(r.session.repeated), r.silent.eq(0)]
             m.d.sync += r.last.eq(Mux(r.header.type == Type.READ, READ_BYTES, wire.Address.FORMAT.size) - 1)
             with m.If(r.header.type == Type.HELLO):
-                m.d.comb += r.session.open.eq(empty)
+                m.d.comb += r.session.open.eq(r.fits)
                 m.d.sync += r.again.eq(0)
-                self._decide_if(m, r, empty)
+                self._decide_if_fits(m, r)
             with m.Elif(r.session.stale):
                 m.d.comb += self.stale.eq(1)
                 m.d.sync += r.silent.eq(1)
@@ -145,14 +159,10 @@ class Executor(wiring.Component):
             with m.Else():
                 m.d.comb += r.session.advance.eq(r.session.fresh)
                 with m.Switch(r.header.type):
-                    with m.Case(Type.WRITE):
-                        self._decide_if(m, r, r.header.length >= wire.Address.FORMAT.size, "Address")
-                    with m.Case(Type.READ):
-                        self._decide_if(m, r, r.header.length == READ_BYTES, "Address")
-                    with m.Case(Type.RUN, Type.STATUS, Type.RESET):
-                        self._decide_if(m, r, empty)
-                    with m.Case(Type.IMAGE, Type.PING):
-                        m.next = "Decide"
+                    with m.Case(Type.WRITE, Type.READ):
+                        self._decide_if_fits(m, r, "Address")
+                    with m.Case(Type.RUN, Type.STATUS, Type.RESET, Type.IMAGE, Type.PING):
+                        self._decide_if_fits(m, r)
                     with m.Default():
                         self._refuse(m, r, Error.TYPE)
         with m.State("Address"):
@@ -168,9 +178,9 @@ class Executor(wiring.Component):
                 with m.If(r.access.error != 0):
                     self._refuse(m, r, r.access.error)
 
-    def _decide_if(self, m: Module, r: _Registers, fits, state: str = "Decide") -> None:
+    def _decide_if_fits(self, m: Module, r: _Registers, state: str = "Decide") -> None:
         m.next = state
-        with m.If(~fits):
+        with m.If(~r.fits):
             self._refuse(m, r, Error.LENGTH)
 
     def _decide(self, m: Module, r: _Registers) -> None:
@@ -214,25 +224,25 @@ class Executor(wiring.Component):
             with m.If(self.o_write.ready):
                 m.d.sync += r.target.address.eq(r.target.address + 1)
                 m.next = "Word"
-                with m.If(r.left == 0):
+                with m.If(r.none_left):
                     m.next = "Reply"
         with m.State("Image"):
-            with m.If(r.left == 0):
+            with m.If(r.none_left):
                 m.next = "Reply"
             with m.Else():
                 m.d.comb += [self.o_image.valid.eq(self.i.valid), self.i.ready.eq(self.o_image.ready)]
-                m.d.sync += r.left.eq(r.left - (self.i.valid & self.i.ready))
+                self._count(m, r, self.i.valid & self.i.ready)
 
     def _reply(self, m: Module, r: _Registers) -> None:
         """The rest of the request, then size and header of the reply."""
         with m.State("Drain"):
-            with m.If(r.left == 0):
+            with m.If(r.none_left):
                 m.next = "Reply"
                 with m.If(r.silent):
                     m.next = "Header"
             with m.Else():
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += r.left.eq(r.left - self.i.valid)
+                self._count(m, r, self.i.valid)
         with m.State("Reply"):
             m.d.sync += [r.offset.eq(0), r.body.eq(0)]
             with m.If(r.type != Type.READ):
@@ -289,6 +299,7 @@ class Executor(wiring.Component):
                 self.i.ready.eq(self.o.ready),
             ]
             with m.If(self.i.valid & self.o.ready):
-                m.d.sync += [r.body.eq(r.body - 1), r.left.eq(r.left - 1)]
+                m.d.sync += r.body.eq(r.body - 1)
+                self._count(m, r)
                 with m.If(r.body == 1):
                     m.next = "Header"

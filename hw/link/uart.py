@@ -10,6 +10,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from hw.queue import Buffer
+
 OVERSAMPLING = 8  # clock cycles per bit, at least
 PHASE_BITS = 24
 BITS = 10  # start, data, stop
@@ -159,7 +161,9 @@ class Uart(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = Receiver(*self._rates)
         m.submodules.transmitter = transmitter = Transmitter(*self._rates)
+        m.submodules.outgoing = outgoing = Buffer(8)  # the end of a bit is an addition's carry
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
-        wiring.connect(m, wiring.flipped(self.i), transmitter.i)
+        wiring.connect(m, wiring.flipped(self.i), outgoing.i)
+        wiring.connect(m, outgoing.o, transmitter.i)
         wiring.connect(m, receiver.o, wiring.flipped(self.o))
         return m

@@ -9,6 +9,8 @@ from hw.layouts import issue_layout, pass_layout, step_layout
 from sim.core.surroundings import Rom, Watch, configuration, flat, split
 from sim.helpers import cycles, generator, pack, start, unpack
 
+INPUTS = ("issue", "begin", "source", "walk", "probe", "probe_address", "tap", "weight_words", "read_data")
+
 
 class Bench:
     """Memories of random words around the feeder."""
@@ -56,7 +58,7 @@ def some_layer(rng, config):
 async def random_layers(dut):
     """Operands, enables, weights and commands, FEED cycles after their word and skewed over the columns."""
     config, rng = configuration(), generator()
-    await start(dut, issue=0, begin=0, source=0, walk=0, probe=0, probe_address=0)
+    await start(dut, **dict.fromkeys(INPUTS, 0))
     bench, planes = Bench(dut, config, rng), config.N * config.pixel_lanes
     for _ in range(6):
         source, walk = some_layer(rng, config)
@@ -111,7 +113,7 @@ async def random_layers(dut):
 async def outside_the_memory(dut):
     """Words of lanes inside the image whose address does not exist are faults, others are not."""
     config, rng = configuration(), generator()
-    await start(dut, issue=0, begin=0, source=0, walk=0, probe=0, probe_address=0)
+    await start(dut, **dict.fromkeys(INPUTS, 0))
     bench = Bench(dut, config, rng)
     source = Source(base=config.activation_depth - 20, pixel_words=1, channel_words=1, tail_bits=1, rows=4, columns=4,
                     stride=1, padding=0)

@@ -57,7 +57,7 @@ def windows(config, pack, image):
 
 
 class Stores:
-    """Stores that took place, with `blocked` high in random cycles; cycles while busy."""
+    """Stores that took place, with `blocked` high in random cycles, which forbids the next; cycles while busy."""
 
     def __init__(self, dut, config, chance):
         self.dut, self.config, self.chance, self.seen, self.busy = dut, config, chance, [], 0
@@ -67,15 +67,19 @@ class Stores:
     async def _run(self, rng):
         while True:
             await FallingEdge(self.dut.clk)
+            blocked = int(self.dut.blocked.value)
             self.dut.blocked.value = int(rng.random() < self.chance)
             await ReadOnly()
+            seen = len(self.seen)
             self.look()
+            assert not blocked or len(self.seen) == seen
             self.busy += int(self.dut.busy.value)
             self.fault |= bool(int(self.dut.fault.value))
 
     def look(self):
         store = unpack(store_layout(self.config), int(self.dut.store.value))
-        if store["enable"] and not int(self.dut.blocked.value):
+        assert not store["enable"] or int(self.dut.storing.value)
+        if store["enable"]:
             assert store["enable"] == (1 << self.config.N * self.config.slices) - 1
             self.seen.append((store["bank"], store["address"], store["data"]))
 
@@ -84,7 +88,7 @@ class Loads(Stores):
     """Words that were loaded, as (space, bank, address, word)."""
 
     def look(self):
-        if int(self.dut.loading.value) and not int(self.dut.blocked.value):
+        if int(self.dut.loading.value):
             word = unpack(write_layout(self.config), int(self.dut.loaded.value))
             memory = self.config.memories[Space(word["space"])]
             self.seen.append((word["space"], word["bank"], word["address"], word["data"] % (1 << memory.bits)))

@@ -75,7 +75,7 @@ async def blocks(dut, rng, words):
             waits[name] = max(0, waits[name] - 1)
         dut.intake_busy.value = int(waits["pack"] > 0)
         dut.lanes_ready.value = int(waits["lanes_ready"] == 0)
-        await Timer(1, unit="ns")  # `begin` answers `lanes_ready` in the same cycle, and a free intake likewise
+        await Timer(1, unit="ns")  # a free intake is answered in the same cycle
         if int(dut.pack_begin.value) or int(dut.load_begin.value):
             assert not waits["pack"], "the intake was started at work"
             waits["pack"] = rng.randint(3, 30)

@@ -148,7 +148,7 @@ def sequencer(m: Module, dut: Opened) -> None:
     waiting = ~s.intake_fault & s.intake_busy
     waits = {
         "Idle": ~s.start, "Fetch": 0, "Check": 0, "Judge": 0, "Decode": 0, "Prepare": 0, "Settle": 0,
-        "Lanes": ~s.lanes_ready,
+        "Lanes": ~s.lanes_ready, "Begin": 0,
         "Issue": ~s.unit_fault & (s.issuing | s.group | (dut["groups"] != 0)), "Pack": ~dut["held"] & waiting,
         "Load": waiting, "Await": waiting, "Halt": wait != 0,
     }
@@ -228,7 +228,7 @@ def sequencer(m: Module, dut: Opened) -> None:
         Assert(~s.prepare | (present[Source] & present[Walk] & ((s.conv.levels == 0) | present[Target]))),
         Assert(~s.prepare | ~s.conv.search | (s.conv.levels <= MOST_STEPS)),
         Assert(~s.prepare | ~s.conv.split | halves), Cover(s.prepare & s.conv.split),
-        Assert(~s.begin | (states["Lanes"] & s.lanes_ready)), Assert(s.prepare == states["Prepare"]),
+        Assert(s.begin == states["Begin"]), Assert(s.prepare == states["Prepare"]),
         Assert(states["Idle"] | (dut["present"][: len(present)] == Cat(present.values()))),
         Assert(~states["Pack"] | present[Target]), Cover(s.prepare & (s.conv.levels != 0)),
     ]

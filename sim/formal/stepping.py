@@ -37,11 +37,13 @@ def comparer(m: Module, dut: Opened) -> None:
     start, final = Mux(valued, waiting, c.finished), running & (at == count - 1)
     busy = Cat(c.begin, c.finished, waiting, running, *(later(m, running, n) for n in range(1, 5))).any()
     changed = Cat(set_up(m, ~busy, cls, port) for cls, port in ((Conv, c.conv), (Values, c.values))).any()
+    recent = later(m, changed, 1)
     m.d.comb += [
         valued.eq(c.values.keep | (c.values.add & (c.conv.levels != 0))), words.eq(c.conv.levels + valued),
         count.eq(words * channels),
         Assume(~c.finished | Mux(valued, ~running & ~waiting, ~running | final)),
         Assume(~c.begin | ~(running | c.finished | waiting)), Assume(~(c.begin | c.finished) | ~changed),
+        Assume(~c.finished | ~recent),
     ]
 
     pointer, word, channel = dut["pointer"], dut["word"], dut["channel"]
@@ -63,6 +65,8 @@ def comparer(m: Module, dut: Opened) -> None:
     outside = running & (pointer >= CONFIG.threshold_depth)
     m.d.comb += [
         Assert(changed | ((dut["residual"] == valued) & (dut["count"] == words))),
+        Assert(~running | (dut["final"] == (word == words - 1))),
+        Assert(changed | recent | ((dut["single"] == (words == 1)) & (dut["before"] == (dut["count"] - 2)[:9]))),
         Assert(dut["running"] == running), Assert(dut["base"] == base), Assert(dut["place"] == place),
         Assert(dut["started"] == waiting), Assert(dut["first"] == (running & (word == 0))),
         Assert(pointer == Mux(running, base + at, base)[:17]),
