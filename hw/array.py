@@ -14,7 +14,7 @@ from hw.arch.config import Config
 from hw.combine import Combine, final_layout
 from hw.dot import Dot, Keep, kept
 from hw.layouts import count_shape, drain_layout, step_layout
-from hw.pipeline import delayed
+from hw.pipeline import delayed, replica
 
 
 class Column(wiring.Component):
@@ -54,14 +54,9 @@ class Column(wiring.Component):
         # Commands reach the accumulators after the counts, the drain registers after the accumulators.
         early = delayed(m, self.step, popcount.LATENCY - 1, "early")
         enable = delayed(m, self.enable, popcount.LATENCY - 1, "enable")
-        keep, last, load = Signal(Keep), Signal(), Signal()
-        with m.If(early.clear):
-            m.d.sync += keep.eq(Keep.NONE)
-        with m.Elif(early.shift):
-            m.d.sync += keep.eq(Mux(early.split, Keep.TWICE, Keep.SHIFTED))
-        with m.Else():
-            m.d.sync += keep.eq(Keep.ALL)
-        m.d.sync += [last.eq(early.last), load.eq(last)]
+        following = Mux(early.clear, Keep.NONE, Mux(early.shift, Mux(early.split, Keep.TWICE, Keep.SHIFTED), Keep.ALL))
+        last = delayed(m, early.last, 1, "last")
+        keep, load = Keep(delayed(m, following, 1, "keep")), delayed(m, last, 1, "load")
 
         # Bits that took part: what S = 2*matches - bits needs. Same recurrence as the units'.
         bits = config.accumulator_bits
@@ -77,13 +72,14 @@ class Column(wiring.Component):
             m.d.sync += void_held.eq(void_total)
 
         for chain in range(config.chains):
+            keeps, loads = replica(m, platform, following, f"keep{chain}"), replica(m, platform, last, f"load{chain}")
             m.submodules[f"combine{chain}"] = combine = Combine(config, self._plane)
             below = 0
             for lane in reversed(range(chain * config.chain, (chain + 1) * config.chain)):
                 m.submodules[f"dot{lane}"] = dot = Dot(config)
                 m.d.comb += [
                     dot.weight.eq(self.weights[lane]), dot.activation.eq(self.activation), dot.enable.eq(enable),
-                    dot.split.eq(early.split), dot.keep.eq(keep), dot.load.eq(load), dot.below.eq(below),
+                    dot.split.eq(early.split), dot.keep.eq(keeps), dot.load.eq(loads), dot.below.eq(below),
                 ]
                 below = dot.value
             m.d.comb += [

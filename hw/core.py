@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetInserter, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,11 +66,12 @@ class Core(wiring.Component):
         # It is a register alone, without a gate on its way to the others.
         m.domains += ClockDomain("data", reset_less=True, local=True)
         m.d.comb += ClockSignal("data").eq(ClockSignal())
-        m.submodules.sequencer = sequencer = ResetInserter(self.reset)(Sequencer(config))
-        flush = Signal(init=1)
-        m.d.sync += flush.eq(self.reset | sequencer.flush)
-        m.domains += ClockDomain("control", local=True)
-        m.d.comb += [ClockSignal("control").eq(ClockSignal()), ResetSignal("control").eq(flush)]
+        sequencer, restart, flush = Sequencer(config), Signal(init=1), Signal(init=1)
+        m.d.sync += [restart.eq(self.reset), flush.eq(self.reset | sequencer.flush)]
+        for domain, reset in (("program", restart), ("control", flush)):
+            m.domains += ClockDomain(domain, local=True)
+            m.d.comb += [ClockSignal(domain).eq(ClockSignal()), ResetSignal(domain).eq(reset)]
+        m.submodules.sequencer = DomainRenamer("program")(sequencer)
 
         def control(name, component):
             m.submodules[name] = DomainRenamer("control")(component)
@@ -153,6 +154,7 @@ class Core(wiring.Component):
         command = Cat(comparer.compare, comparer.access)
         pop_lane, pop_chain = (delayed(m, signal, 1, "popped") for signal in (writer.pop_lane, writer.pop_chain))
         heads = [Signal(config.sum_bits, name=f"head{k}") for k in range(config.pixel_lanes)]
+        search = delayed(m, u.sequencer.conv.search, 1, "search")
         for k in range(config.pixel_lanes):
             compare, sums = data.View(compare_layout(config), command[:split]), []
             for chain in range(config.chains):
@@ -161,7 +163,7 @@ class Core(wiring.Component):
                 low = chain * config.chain_channels
                 m.d.comb += [
                     threshold.final.eq(array.finals[k][chain]), threshold.compare.eq(compare),
-                    threshold.search.eq(u.sequencer.conv.search),
+                    threshold.search.eq(search),
                     threshold.threshold.eq(compare.thresholds[chain]),
                 ]
                 chosen = writer.pop & (writer.pop_lane == k) & (writer.pop_chain == chain)

@@ -102,6 +102,7 @@ class Raster(wiring.Component):
         pack = self.pack
         line, channel = Signal(4), Signal(5)
         column, rows = Signal(12), Signal(12)  # columns before this one, rows from this one on
+        enough = Signal()  # rows for a window
         to_column, to_row = Signal(4), Signal(4)  # until a window ends, or begins
         column_end, row_end = Signal(), Signal()
         m.d.comb += [
@@ -109,7 +110,7 @@ class Raster(wiring.Component):
             column_end.eq(self.last_byte & (channel == pack.channels - 1)),
             self.completes.eq(column_end & (to_column == 0)),
             row_end.eq(self.skip | (self.step & column_end & (column == pack.columns - 1))),
-            self.used.eq((to_row == 0) & (rows >= pack.window_rows)), self.ends.eq(row_end & (rows == 1)),
+            self.used.eq((to_row == 0) & enough), self.ends.eq(row_end & (rows == 1)),
         ]
         with m.If(self.step | self.mark):
             m.d.sync += line.eq(line + 1)
@@ -121,13 +122,15 @@ class Raster(wiring.Component):
             m.d.sync += column.eq(column + 1)
         with m.If(row_end):
             m.d.sync += [
-                column.eq(0), rows.eq(rows - 1), to_row.eq(Mux(to_row == 0, pack.row_stride, to_row) - 1),
+                column.eq(0), rows.eq(rows - 1), enough.eq(rows > pack.window_rows),
+                to_row.eq(Mux(to_row == 0, pack.row_stride, to_row) - 1),
             ]
         with m.If(row_end | (self.mark & self.completes)):
             m.d.sync += to_column.eq(pack.window_columns - 1)
         with m.If(self.begin):
             m.d.sync += [
                 line.eq(0), channel.eq(0), column.eq(0), rows.eq(pack.rows), to_row.eq(0),
+                enough.eq(pack.rows >= pack.window_rows),
                 to_column.eq(pack.window_columns - 1),
             ]
         return m
@@ -228,10 +231,13 @@ class Packer(wiring.Component):
         config, store = self._config, self.store
         active, valid, storing = Signal(), self.stores_next, self.storing
         inner, inner1, address = Signal(12), Signal(12), Signal(19)
-        following = windows.group + Mux(self.pack.split, 2, 1)
+        groups = timing.plane_groups(config)
+        last = windows.group == Mux(self.pack.split, groups - 2, groups - 1)
         with m.If(active):
-            m.d.sync += [windows.group.eq(following), inner.eq(inner + self.channel_words)]
-            with m.If(following == timing.plane_groups(config)):
+            m.d.sync += [
+                windows.group.eq(windows.group + Mux(self.pack.split, 2, 1)), inner.eq(inner + self.channel_words),
+            ]
+            with m.If(last):
                 m.d.sync += [windows.group.eq(0), inner.eq(0), active.eq(0)]
                 m.d.comb += self.walk_step.eq(1)
         with m.If(taken):

@@ -1,6 +1,8 @@
 """Pipeline plumbing."""
 
-from amaranth.hdl import Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Signal
+
+from hw.target import has_lut6
 
 
 def below(value, limit):
@@ -17,3 +19,18 @@ def delayed(m, value, cycles, name, *, reset_less=False):
         m.d.sync += later.eq(value)
         value = later
     return value
+
+
+def replica(m, platform, value, name):
+    """`value` a cycle later, without a reset, in a register of its own next to those it commands.
+
+    Synthesis makes one register of several that hold the same, and its only net then goes everywhere; a primitive it
+    leaves alone.
+    """
+    if not has_lut6(platform):
+        return delayed(m, value, 1, name, reset_less=True)
+    bits = [Signal(name=f"{name}_{n}") for n in range(len(value))]
+    for n, bit in enumerate(bits):
+        m.submodules[f"{name}_{n}"] = Instance(
+            "FDRE", i_C=ClockSignal(), i_CE=Const(1), i_R=Const(0), i_D=value[n], o_Q=bit)
+    return Cat(bits)

@@ -7,12 +7,13 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.arch import timing
 from hw.arch.config import Config, Space
 from hw.arch.isa import Conv, Values
 from hw.combine import final_layout
 from hw.layouts import access_layout, compare_layout, layout_of
 from hw.memory import Ring
-from hw.pipeline import below
+from hw.pipeline import below, delayed
 
 LEVEL_BITS = 8
 COUNT_BITS = 4
@@ -68,21 +69,23 @@ class Threshold(wiring.Component):
 
         # Compare. A search goes on with what is left of the sum: x, or ~x if `inverted`, so that the next step, whether
         # added or subtracted, is one addition and nothing else: with ~x, threshold + ~x = ~(x - threshold).
-        reached, compare, following, done = Signal(), Signal(), Signal(), Signal()
-        fresh, inverted, rest = Signal(), Signal(), Signal(signed(len(self.sum) + 1))
+        reached, fresh, inverted = Signal(), Signal(), Signal()
+        rest = Signal(signed(len(self.sum) + 1))
         operand = Mux(fresh, ~self.sum, Mux(rest[-1], rest, ~rest))
         m.d.comb += reached.eq(rest[-1] == inverted)
         m.d.sync += [
             rest.eq(self.threshold + operand), inverted.eq(fresh | reached),
             fresh.eq(self.compare.take | ~self.search),
-            compare.eq(self.compare.compare), following.eq(self.compare.next), done.eq(self.compare.done),
         ]
 
         # Then count, or collect the bits.
+        found = delayed(m, reached, 1, "found")
+        compare, following, done = (delayed(m, value, timing.LEVEL - 1, name) for name, value in (
+            ("compare", self.compare.compare), ("following", self.compare.next), ("done", self.compare.done)))
         level, counted = Signal(LEVEL_BITS), Signal(LEVEL_BITS)
         collected = Signal(LEVEL_BITS * self._channels)
-        count = (level[:COUNT_BITS] + reached)[:COUNT_BITS]
-        m.d.comb += counted.eq(Mux(self.search, Cat(reached, level)[:LEVEL_BITS], count))
+        count = (level[:COUNT_BITS] + found)[:COUNT_BITS]
+        m.d.comb += counted.eq(Mux(self.search, Cat(found, level)[:LEVEL_BITS], count))
         with m.If(compare):
             m.d.sync += level.eq(Mux(following, 0, counted))
         with m.Elif(self.compare.load):  # a fault may have ended the last frame amid a channel

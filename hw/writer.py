@@ -171,7 +171,8 @@ class Writer(wiring.Component):
         m.submodules.encoder = encoder = Encoder(config)
         two = self.conv.search & (self.conv.levels > COUNT_BITS)
         m.d.sync += encoder.upper.eq(Mux(two, self.conv.levels - COUNT_BITS, 0))
-        in_use = Array([(1 << n) - 1 for n in range(config.channel_lanes + 1)])[self.conv.last_channels]
+        in_use = Signal(config.channel_lanes)
+        m.d.sync += in_use.eq(Array([(1 << n) - 1 for n in range(config.channel_lanes + 1)])[self.conv.last_channels])
         levels = Array(self.levels[k] for k in range(config.pixel_lanes))[lane]
         m.d.comb += [
             encoder.code.eq(self.code), encoder.group.eq(step), encoder.levels.eq(levels),

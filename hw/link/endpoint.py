@@ -53,7 +53,7 @@ class Endpoint(wiring.Component):
         m.submodules.epoch = epoch = Epoch()
 
         # Bytes in, requests, replies, bytes out.
-        m.d.comb += [deframer.i.payload.eq(self.i.payload), deframer.i.valid.eq(self.i.valid)]
+        m.d.sync += [deframer.i.payload.eq(self.i.payload), deframer.i.valid.eq(self.i.valid)]
         wiring.connect(m, deframer.o, executor.i)
         m.submodules.replies = replies = Buffer(PLAIN)  # cuts the way from memory to memory
         wiring.connect(m, executor.o, replies.i)

@@ -269,10 +269,12 @@ class Executor(wiring.Component):
         with m.Elif(r.type == Type.READ):
             m.next = "Fetch"
         with m.Else():
-            m.next = "Load"
+            m.next = "Choose"
 
     def _send(self, m: Module, r: _Registers) -> None:
         """Payload of the reply."""
+        with m.State("Choose"):  # `words` follow a cycle later
+            m.next = "Load"
         with m.State("Load"):
             m.d.sync += r.data.eq(r.words.word)
             m.next = "Body"

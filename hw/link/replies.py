@@ -57,7 +57,7 @@ class Words(wiring.Component):
     link : In(LINK_STATUS)
     epoch : In(32)
     refusal : In(32)
-    word : Out(32)                       combinational
+    word : Out(32)                       a cycle after `index`
     """
 
     def __init__(self, config: Config):
@@ -79,11 +79,11 @@ class Words(wiring.Component):
         ]
         with m.Switch(self.type):
             with m.Case(Type.HELLO):
-                m.d.comb += self.word.eq(Array(hello)[self.index])
+                m.d.sync += self.word.eq(Array(hello)[self.index])
             with m.Case(Type.STATUS):
-                m.d.comb += self.word.eq(Array(status)[self.index])
+                m.d.sync += self.word.eq(Array(status)[self.index])
             with m.Case(Type.IMAGE):
-                m.d.comb += self.word.eq(self.link.image_free)
+                m.d.sync += self.word.eq(self.link.image_free)
             with m.Default():
-                m.d.comb += self.word.eq(self.refusal)
+                m.d.sync += self.word.eq(self.refusal)
         return m
