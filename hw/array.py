@@ -51,9 +51,10 @@ class Column(wiring.Component):
             self.next_weights.eq(self.weights), self.next_step.eq(self.step), self.next_drain.eq(self.drain),
         ]
 
+        # Operands go to the units a cycle later, activations from a register per chain: a column is long.
         # Commands reach the accumulators after the counts, the drain registers after the accumulators.
-        early = delayed(m, self.step, popcount.LATENCY - 1, "early")
-        enable = delayed(m, self.enable, popcount.LATENCY - 1, "enable")
+        early = delayed(m, self.step, popcount.LATENCY, "early")
+        enable = delayed(m, self.enable, popcount.LATENCY, "enable")
         following = Mux(early.clear, Keep.NONE, Mux(early.shift, Mux(early.split, Keep.TWICE, Keep.SHIFTED), Keep.ALL))
         last = delayed(m, early.last, 1, "last")
         keep, load = Keep(delayed(m, following, 1, "keep")), delayed(m, last, 1, "load")
@@ -66,19 +67,20 @@ class Column(wiring.Component):
             m.d.sync += held.eq(total)
 
         # Whether the position takes part: the same again.
-        void, void_total, void_held = delayed(m, self.void, popcount.LATENCY, "void"), Signal(), Signal()
+        void, void_total, void_held = delayed(m, self.void, popcount.LATENCY + 1, "void"), Signal(), Signal()
         m.d.sync += void_total.eq(((keep != Keep.NONE) & void_total) | void)
         with m.If(load):
             m.d.sync += void_held.eq(void_total)
 
         for chain in range(config.chains):
             keeps, loads = replica(m, platform, following, f"keep{chain}"), replica(m, platform, last, f"load{chain}")
+            activation = replica(m, platform, self.activation, f"activation{chain}")
             m.submodules[f"combine{chain}"] = combine = Combine(config, self._plane)
             below = 0
             for lane in reversed(range(chain * config.chain, (chain + 1) * config.chain)):
                 m.submodules[f"dot{lane}"] = dot = Dot(config)
                 m.d.comb += [
-                    dot.weight.eq(self.weights[lane]), dot.activation.eq(self.activation), dot.enable.eq(enable),
+                    dot.weight.eq(self.next_weights[lane]), dot.activation.eq(activation), dot.enable.eq(enable),
                     dot.split.eq(early.split), dot.keep.eq(keeps), dot.load.eq(loads), dot.below.eq(below),
                 ]
                 below = dot.value

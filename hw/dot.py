@@ -30,7 +30,7 @@ class Dot(wiring.Component):
     upper halves count 2^N times if `split`. `load` copies the accumulator to `value`; else `value` follows `below`, so
     that units stacked by `below` form a shift chain. Neither provides nor respects back-pressure.
 
-    `value` follows the operands by `hw.arch.timing.DRAIN` cycles. Sums wrap modulo 2^accumulator_bits.
+    `value` follows the operands by `hw.arch.timing.COUNT` cycles. Sums wrap modulo 2^accumulator_bits.
     """
 
     def __init__(self, config: Config):

@@ -34,8 +34,8 @@ async def random_words(dut):
         groups = {Keep.ALL: 0, Keep.SHIFTED: 1, Keep.TWICE: 2}
         accumulator = (accumulator << groups[keep] * config.N if keep in groups else 0) + count & mask
         values.append(accumulator)
-        if step >= timing.DRAIN - 1:
-            assert int(dut.value.value) == values[step - timing.DRAIN + 1], f"step {step}"
+        if step >= timing.COUNT - 1:
+            assert int(dut.value.value) == values[step - timing.COUNT + 1], f"step {step}"
     dut.load.value = 0
     for _ in range(20):
         below = rng.getrandbits(config.accumulator_bits)
