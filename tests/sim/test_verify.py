@@ -1,9 +1,10 @@
-"""The quick part of `make verify`: netlists are their RTL, benches notice mutants."""
+"""The quick part of `make verify`: counters count, netlists are their RTL, benches notice mutants."""
 
 import pytest
 
+from hw import popcount
 from sim.core.vectors import Vector
-from sim.verify import equivalence, mutation
+from sim.verify import counting, equivalence, mutation
 from sim.verify.blocks import BLOCKS
 from sim.verify.mutation import TARGETS, Target, reason, score, short
 
@@ -13,6 +14,25 @@ FEW = 40
 @pytest.mark.parametrize("name", ["Rounds", "Drain"])
 def test_a_netlist_is_its_rtl_and_a_wrong_one_is_refused(name):
     assert equivalence.proved(next(block for block in BLOCKS if block.name == name), "ecp5") == (True, False)
+
+
+@pytest.mark.parametrize("family", counting.FORMS)
+def test_a_counter_is_the_plain_sum_and_a_wrong_one_is_refused(family):
+    assert counting.proved(16, (1,), family) == (True, False)
+
+
+@pytest.mark.parametrize("pairs", [1, 7, 32, 256])
+def test_cells_conserve_the_sum(pairs):
+    assert counting.conserves(pairs)
+
+
+@pytest.mark.parametrize(("cell", "spoilt"), [
+    ("counter", lambda digits: digits[::-1]), ("fused_adder", lambda digits: [digits[0], digits[0]]),
+    ("counter", lambda digits: digits[:-1])])
+def test_a_cell_that_does_not_conserve_it_is_found_out(cell, spoilt, monkeypatch):
+    right = getattr(popcount, cell)
+    monkeypatch.setattr(popcount, cell, lambda *args: spoilt(right(*args)))
+    assert not counting.conserves(32)
 
 
 def test_the_bench_notices():
