@@ -1,9 +1,11 @@
 """Look inside a component without changing it: its registers and memories by name, and copies with a bug."""
 
+import ast
 import importlib.machinery
 import importlib.util
 import inspect
-from collections.abc import Callable
+import linecache
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from unittest import mock
 
@@ -41,10 +43,12 @@ class Opened(Elaboratable):
         self._collect(self._fragment, "")
 
     def _collect(self, fragment: Fragment, prefix: str) -> None:
-        for statements in fragment.statements.values():
-            for statement in statements:
-                for signal in statement._lhs_signals():
-                    self._signals.setdefault(prefix + signal.name, signal)
+        driven = [signal for statements in fragment.statements.values() for statement in statements
+                  for signal in statement._lhs_signals()]
+        for signal in driven:
+            self._signals.setdefault(prefix + signal.name, signal)
+        for name, signal in _unpacked(driven):
+            self._signals.setdefault(prefix + name, signal)
         for part, name, _ in fragment.subfragments:
             self._collect(part, f"{prefix}{name}.")
 
@@ -75,6 +79,22 @@ class Opened(Elaboratable):
 
     def elaborate(self, platform) -> Fragment:
         return self._fragment
+
+
+def _unpacked(signals: list[Signal]) -> Iterator[tuple[str, Signal]]:
+    """The signals of assignments to several names: Amaranth sees at most one of these names."""
+    lines: dict[tuple[str, int], dict[int, Signal]] = {}
+    for signal in signals:
+        lines.setdefault(signal.src_loc, {})[signal.duid] = signal
+    for place, made in lines.items():
+        try:
+            (statement,) = ast.parse(linecache.getline(*place).strip()).body
+        except (SyntaxError, ValueError):
+            continue
+        names = [node.id for node in ast.walk(statement)
+                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        if len(names) == len(made) > 1:
+            yield from zip(names, (signal for _, signal in sorted(made.items())), strict=True)
 
 
 class _Edited(importlib.machinery.SourceFileLoader):

@@ -42,7 +42,7 @@ from hw.writer import Encoder, Writer
 
 TINY = preset("tiny").replace(
     word=8, weight_depth=8, activation_depth=8, tap_depth=4, coefficient_depth=8, threshold_depth=8, program_depth=8,
-    value_depth=8, result_depth=8, image_depth=8, accumulator_bits=7, coefficient_bits=6, sum_bits=14)
+    value_depth=8, result_depth=8, image_depth=8, accumulator_bits=6, coefficient_bits=4, sum_bits=12)
 PLANES = TINY.replace(M=2, N=2, row_lanes=8, column_lanes=4, chain=4)
 RATES = 25_000_000, 3_000_000  # clock and baud
 BYTES = 16  # of the link's rings
@@ -62,7 +62,7 @@ BLOCKS = (
     Block("MatchCount", lambda: MatchCount(24, 1), "24 bits"),
     Block("MatchCount", lambda: MatchCount(64, 1), "64 bits"),
     Block("Dot", lambda: Dot(TINY)),
-    Block("Multiplier", lambda: Multiplier(8, 6), "8 by 6 bits"),
+    Block("Multiplier", lambda: Multiplier(6, 6), "6 by 6 bits"),
     Block("Maximum", lambda: Maximum(14, 3), "3 values"),
     Block("Combine", lambda: Combine(TINY, 0)),
     Block("Combine", lambda: Combine(PLANES, 1), "tiny-2x2"),

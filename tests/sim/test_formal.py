@@ -52,6 +52,7 @@ def test_a_proof_that_does_not_stand_is_reported():
 def test_components_are_opened_by_name():
     decoder = Opened(Decoder())
     assert isinstance(decoder["spoilt"], Signal)
+    assert len({id(decoder[name]) for name in ("delimiter", "code", "emits")}) == 3  # of one assignment
     Fragment.get(decoder, None)  # else Amaranth complains about a component that is not used
     with pytest.raises(KeyError, match="nothing is not among .* begun, "):
         decoder["nothing"]
