@@ -8,10 +8,10 @@ import time
 
 from hw.options import FAILURE, SUCCESS, Parser
 
-from . import checking, coding, control, exchange, loading, stepping, storage, walks
+from . import checking, coding, control, exchange, loading, sharing, stepping, storage, walks
 from .prover import Proof, ProofError
 
-MODULES = (storage, coding, checking, exchange, control, stepping, walks, loading)
+MODULES = (storage, coding, checking, exchange, control, stepping, walks, loading, sharing)
 PROOFS = {proof.name: proof for module in MODULES for proof in module.PROOFS}
 
 

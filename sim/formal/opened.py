@@ -10,19 +10,17 @@ from types import ModuleType
 from unittest import mock
 
 from amaranth.hdl import Elaboratable, Fragment, Signal
-from amaranth.lib import fifo, memory
+from amaranth.lib import memory
+
+_made: list[memory.Memory] = []
+_initialise = memory.Memory.__init__
 
 
-class _Watched(memory.Memory):
+def _watched(self, *args, **kwargs) -> None:
     """A memory with one more port, to look at any of its words."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.ghost = super().read_port(domain="comb")
-        _made.append(self)
-
-
-_made: list[_Watched] = []
+    _initialise(self, *args, **kwargs)
+    self.ghost = self.read_port(domain="comb")
+    _made.append(self)
 
 
 class Opened(Elaboratable):
@@ -36,7 +34,7 @@ class Opened(Elaboratable):
 
     def __init__(self, component):
         _made.clear()
-        with mock.patch.object(memory, "Memory", _Watched), mock.patch.object(fifo, "Memory", _Watched):
+        with mock.patch.object(memory.Memory, "__init__", _watched):
             self._fragment = Fragment.get(component, None)
         self.component, self.memories = component, tuple(_made)
         self._signals: dict[str, Signal] = {}
@@ -44,7 +42,7 @@ class Opened(Elaboratable):
 
     def _collect(self, fragment: Fragment, prefix: str) -> None:
         driven = [signal for statements in fragment.statements.values() for statement in statements
-                  for signal in statement._lhs_signals()]
+                  for signal in statement._lhs_signals() if isinstance(signal, Signal)]
         for signal in driven:
             self._signals.setdefault(prefix + signal.name, signal)
         for name, signal in _unpacked(driven):

@@ -26,7 +26,7 @@ prep -top top
 [files]
 proof.il
 """
-TIMEOUT = 100  # seconds
+TIMEOUT = 300  # seconds
 PASS, FAIL, UNKNOWN = 0, 2, 4  # exit statuses of sby
 
 
