@@ -26,7 +26,7 @@ help:
 	@echo "make bench                             area and cycles beside the peers' into docs/bench.md; `core` is long"
 	@echo "make networks                          cycles of whole networks, RTL too, into docs/cycles.md; half an hour"
 	@echo "make torture                           reliability figures into docs/reliability.md; two hours"
-	@echo "make verify                            proofs of link and control, netlists and mutants of the datapath; some 15 minutes"
+	@echo "make verify                            proofs of link, control and counters, netlists of all blocks, mutants of the datapath; an hour"
 	@echo "make lint                              rules, types and import floors"
 	@echo "make clean                             remove build results and the virtual environment"
 

@@ -69,7 +69,7 @@ BLOCKS = (
     Block("Column", lambda: Column(TINY, 0)),
     Block("Array", lambda: Array(TINY)),
     Block("Threshold", lambda: Threshold(TINY)),
-    Block("ValueLane", lambda: ValueLane(TINY)),
+    Block("ValueLane", lambda: ValueLane(TINY.replace(sum_bits=20)), "tiny, sums of 20 bits"),  # that all bits are used
     Block("Banks", lambda: Banks(TINY.memories[Space.ACTIVATIONS], TINY.channel_lanes)),
     # Control.
     Block("Rounds", lambda: Rounds(6), "6 bits"),
