@@ -66,7 +66,9 @@ class Core(wiring.Component):
         # It is a register alone, without a gate on its way to the others.
         m.domains += ClockDomain("data", reset_less=True, local=True)
         m.d.comb += ClockSignal("data").eq(ClockSignal())
-        sequencer, restart, flush = Sequencer(config), Signal(init=1), Signal(init=1)
+        sequencer = Sequencer(config)
+        restart = Signal(init=1)
+        flush = Signal(init=1)
         m.d.sync += [restart.eq(self.reset), flush.eq(self.reset | sequencer.flush)]
         for domain, reset in (("program", restart), ("control", flush)):
             m.domains += ClockDomain(domain, local=True)
@@ -184,8 +186,10 @@ class Core(wiring.Component):
 
     def _stores(self, m, u, memories):
         """Writes of the blocks and of the host, who only writes while the core is idle; the intake comes last."""
-        config, host, written = self._config, Signal(write_layout(self._config)), Signal()
-        loads, either = u.intake.loading, Signal(write_layout(config))
+        config, loads = self._config, u.intake.loading
+        host = Signal(write_layout(config))
+        written = Signal()
+        either = Signal(write_layout(config))
         m.d.data += host.eq(self.i_write.payload)
         m.d.sync += written.eq(self.i_write.valid)
         m.d.comb += [self.i_write.ready.eq(1), either.eq(Mux(loads, u.intake.loaded, host))]

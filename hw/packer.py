@@ -229,7 +229,8 @@ class Packer(wiring.Component):
     def _store(self, m, windows, taken, at_work, outside):
         """Emit the plane groups of the copy; their address is known a cycle later, their word two."""
         config, store = self._config, self.store
-        active, valid, storing = Signal(), self.stores_next, self.storing
+        active = Signal()
+        valid, storing = self.stores_next, self.storing
         inner, inner1, address = Signal(12), Signal(12), Signal(19)
         groups = timing.plane_groups(config)
         last = windows.group == Mux(self.pack.split, groups - 2, groups - 1)
