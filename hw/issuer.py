@@ -6,7 +6,7 @@ It keeps the distances that the drain, the thresholds and the writer need (`hw.a
 ever has to wait.
 """
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -26,8 +26,8 @@ class Issuer(wiring.Component):
     -------
     source, walk, conv : the layer; they hold from two cycles before `begin` on and while `active`
     begin : start; the first word is issued in the next cycle
-    period : least cycles between the ends of two pixel groups; the first one may end `hw.arch.timing.least_period`
-        cycles after `begin`
+    period : least cycles between the ends of two pixel groups, settled in the cycle before `begin`; the first one may end
+        `hw.arch.timing.least_period` cycles after `begin`
     issue : a cycle late; `group` with its last word of a pixel group; `active` until the layer is issued
     fault : a tap or weight outside its memory was asked for; it is not issued
     """
@@ -56,9 +56,9 @@ class Issuer(wiring.Component):
         ):
             m.submodules[name] = loop = Rounds(len(count))
             m.d.comb += [loop.count.eq(count), loop.begin.eq(self.begin), loop.step.eq(go & inner)]
-            inner = Signal(name=f"end_{name}")
-            m.d.comb += inner.eq(ends[-1] & loop.last if ends else loop.last)
             loops.append(loop)
+            inner = Signal(name=f"end_{name}")
+            m.d.comb += inner.eq(Cat(each.last for each in loops).all())
             ends.append(inner)
         words, taps, js, weight_passes, positions, pixels, _ = loops
         end_word, end_tap, end_j, end_i, end_position, _, end_rows = ends
@@ -70,8 +70,10 @@ class Issuer(wiring.Component):
 
         # Distances between the ends of passes and of pixel groups.
         pass_due = countdown(m, go & last, Const(config.chain - 1), "pass")
-        rest = (Mux(self.begin, timing.least_period(config), self.period) - 1)[:len(self.period)]
-        group_due = countdown(m, self.begin | (go & end_position), rest, "group")
+        rest = Signal.like(self.period)
+        m.d.sync += rest.eq(self.period - 1)
+        least = Const(timing.least_period(config) - 1, len(rest))
+        group_due = countdown(m, self.begin | (go & end_position), Mux(self.begin, least, rest), "group")
         m.d.comb += go.eq(self.active & (~last | pass_due) & (~end_position | group_due))
 
         tap, offset, weight = self._pointers(m, go, ends)

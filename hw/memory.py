@@ -6,7 +6,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.arch.config import Memory as Shape
+from hw.pipeline import replica
 from hw.target import has_lut6
+
+NEAR = 8  # banks that share the registers of what is written
 
 
 class Banks(wiring.Component):
@@ -34,10 +37,11 @@ class Banks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Words to write come from far away and go to many banks: they stop at a register in between.
-        address, word = Signal.like(self.write_address), Signal.like(self.write_data)
-        m.d.sync += [address.eq(self.write_address), word.eq(self.write_data)]
+        # Words to write come from far away and go to many banks: they stop at a register in between, one for a few.
         for bank in range(self._shape.banks):
+            if bank % NEAR == 0:
+                address = replica(m, platform, self.write_address, f"address{bank}")
+                word = replica(m, platform, self.write_data, f"word{bank}")
             m.submodules[f"bank{bank}"] = memory = Memory(shape=self._shape.bits, depth=self._shape.depth, init=[])
             write = memory.write_port(granularity=self._granularity)
             read = memory.read_port()

@@ -105,11 +105,14 @@ class Raster(wiring.Component):
         enough = Signal()  # rows for a window
         to_column, to_row = Signal(4), Signal(4)  # until a window ends, or begins
         column_end, row_end = Signal(), Signal()
+        last_line, last_channel, last_column = Signal(4), Signal(5), Signal(12)
+        m.d.sync += [
+            last_line.eq(pack.window_rows - 1), last_channel.eq(pack.channels - 1), last_column.eq(pack.columns - 1)]
         m.d.comb += [
-            self.last_byte.eq(line == pack.window_rows - 1),
-            column_end.eq(self.last_byte & (channel == pack.channels - 1)),
+            self.last_byte.eq(line == last_line),
+            column_end.eq(self.last_byte & (channel == last_channel)),
             self.completes.eq(column_end & (to_column == 0)),
-            row_end.eq(self.skip | (self.step & column_end & (column == pack.columns - 1))),
+            row_end.eq(self.skip | (self.step & column_end & (column == last_column))),
             self.used.eq((to_row == 0) & enough), self.ends.eq(row_end & (rows == 1)),
         ]
         with m.If(self.step | self.mark):

@@ -116,7 +116,7 @@ class TargetWalk(wiring.Component):
         next_row = Signal(18)
         with m.If(phase_y.last):
             m.d.comb += [
-                next_bank.eq(following), next_row.eq(rows + Mux(following >= lanes, one_more, target.pitch_words))]
+                next_bank.eq(following), next_row.eq(rows + Mux(following[-1], one_more, target.pitch_words))]
         with m.Else():
             m.d.comb += [next_bank.eq(row_bank), next_row.eq(row + target.phase_row_words)]
         next_cell = cell + Mux(bank == lanes - 1, target.pixel_words, 0)

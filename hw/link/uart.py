@@ -58,8 +58,8 @@ class Receiver(wiring.Component):
         phase = Signal(PHASE_BITS)
         following = Signal(PHASE_BITS)
         tick = Signal()
-        m.d.comb += [following.eq(phase + self._step), tick.eq(following[-3:] != phase[-3:])]
-        m.d.sync += phase.eq(following)
+        m.d.comb += following.eq(phase + self._step)
+        m.d.sync += [phase.eq(following), tick.eq(following[-3:] != phase[-3:])]
 
         samples = Signal(SAMPLES, init=-1)
         level = Signal(init=1)

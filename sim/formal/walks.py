@@ -133,5 +133,5 @@ PROOFS = (
     Proof("lane_walk", LaneWalk, lambda cls: cls(LANES), lane_walk, (
         "Mux(bank_end, both, walk.row_skip)", "Mux(bank_end, source.pixel_words, walk.row_skip)"), cover=24),
     Proof("target_walk", TargetWalk, lambda cls: cls(LANES), target_walk, (
-        "Mux(following >= lanes, one_more,", "Mux(following > lanes, one_more,"), cover=24),
+        "Mux(following[-1], one_more,", "Mux(following > lanes, one_more,"), cover=24),
 )
