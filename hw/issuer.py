@@ -26,8 +26,8 @@ class Issuer(wiring.Component):
     -------
     source, walk, conv : the layer; they hold from two cycles before `begin` on and while `active`
     begin : start; the first word is issued in the next cycle
-    period : least cycles between the ends of two pixel groups, settled in the cycle before `begin`; the first one may end
-        `hw.arch.timing.least_period` cycles after `begin`
+    period : least cycles between the ends of two pixel groups, settled in the cycle before `begin`; the first one may
+        end `hw.arch.timing.least_period` cycles after `begin`
     issue : a cycle late; `group` with its last word of a pixel group; `active` until the layer is issued
     fault : a tap or weight outside its memory was asked for; it is not issued
     """
