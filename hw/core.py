@@ -34,7 +34,7 @@ class Core(wiring.Component):
     Members
     -------
     i_write : words for the memories; taken every cycle, to be sent only while the core is idle and only to words that
-        exist, the last one two cycles before `start`
+        exist
     i_read, o_read : requests for words of the result, activation and value memories and their answers, in order, five
         cycles later; only while idle
     i_image : image bytes, taken while there is room in the line buffer
@@ -67,6 +67,7 @@ class Core(wiring.Component):
         m.domains += ClockDomain("data", reset_less=True, local=True)
         m.d.comb += ClockSignal("data").eq(ClockSignal())
         sequencer = Sequencer(config)
+        started = delayed(m, self.start, 1, "started")  # not before the host's last word is written
         restart = Signal(init=1)
         flush = Signal(init=1)
         m.d.sync += [restart.eq(self.reset), flush.eq(self.reset | sequencer.flush)]
@@ -90,7 +91,7 @@ class Core(wiring.Component):
         units.values = [ValueLane(config) for _ in range(config.pixel_lanes if config.value_depth else 0)]
         for k, lane in enumerate(units.values):
             m.submodules[f"values{k}"] = lane
-        m.d.comb += [sequencer.start.eq(self.start), self.status.eq(sequencer.status)]
+        m.d.comb += [sequencer.start.eq(started), self.status.eq(sequencer.status)]
         taken = units.intake.i
         m.d.comb += [
             taken.payload.eq(self.i_image.payload), taken.valid.eq(self.i_image.valid & ~flush),
@@ -117,7 +118,7 @@ class Core(wiring.Component):
             u.comparer.begin.eq(sequencer.prepare),
             writer.conv.eq(sequencer.conv), writer.values.eq(sequencer.values),
             writer.walk.eq(sequencer.walk), writer.code.eq(sequencer.code),
-            writer.begin.eq(sequencer.prepare), writer.restart.eq(self.start),
+            writer.begin.eq(sequencer.prepare), writer.restart.eq(u.sequencer.start),
             writer.done.eq(delayed(m, u.comparer.compare.done, timing.LEVEL - 1, "done")),
             sequencer.group_done.eq(writer.group_done),
             u.intake.pack.eq(sequencer.pack), u.intake.target.eq(sequencer.target),

@@ -138,6 +138,7 @@ struct Bench {
         top.start = 1;
         cycle();
         top.start = 0;
+        cycle();  // busy from here on
         std::string why;
         for (int n = 0, quiet = 0; top.busy && why.empty(); ++n) {
             cycle();
