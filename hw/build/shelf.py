@@ -20,7 +20,7 @@ from .report import save
 
 DOCUMENT = Path("docs", "boards.md")
 # The table and the remarks under it: lines of a table, then of a list.
-TABLE = re.compile(r"^\| board \|.*\n(\|.*\n)+(\n(- .*\n)+)?", re.MULTILINE)
+TABLE = re.compile(r"^\| board \| configuration \|.*\n(\|.*\n)+(\n(- .*\n)+)?", re.MULTILINE)
 
 
 def chosen(names: Sequence[str]) -> list[Board]:

@@ -9,8 +9,8 @@ from hw.build.errors import BuildError
 from hw.build.shelf import chosen, main
 from tests.hw.small import PACKER, ROUTER, Small, script
 
-TABLE = "| board | old |\n| --- | --- |\n| a | 1 |\n\n- a failed: why.\n- b too.\n"
-DOCUMENT = f"# Boards\n\n| other | table |\n\n{TABLE}\nThe end.\n"
+TABLE = "| board | configuration |\n| --- | --- |\n| a | 1 |\n\n- a failed: why.\n- b too.\n"
+DOCUMENT = f"# Boards\n\n| board | variants |\n\n{TABLE}\nThe end.\n"
 
 
 def test_builds_and_writes_the_table(tmp_path, monkeypatch):
@@ -22,7 +22,7 @@ def test_builds_and_writes_the_table(tmp_path, monkeypatch):
     run = [":".join(("ulx3s", variant)) for variant in ("85", "12")]
     assert main([*run, "--out", str(tmp_path / "build"), "--doc", str(document)]) == 1
     text = document.read_text()
-    assert text.startswith("# Boards\n\n| other | table |\n\n| board | configuration |")
+    assert text.startswith("# Boards\n\n| board | variants |\n\n| board | configuration |")
     assert text.endswith("\n\n- ulx3s 85 misses its clock; its bitstream is not to be used.\n"
                          "- ulx3s 12 misses its clock; its bitstream is not to be used.\n\nThe end.\n")
     assert "\n| ulx3s 85 | small |" in text
