@@ -188,7 +188,7 @@ class Packer(wiring.Component):
         with m.If(raster.step | raster.mark):
             m.d.sync += offset.eq(Mux(raster.last_byte, 0, offset + row_bytes[: len(offset)]))
 
-        outside, at_work = Signal(), Signal()  # at storing
+        outside, at_work = Signal(), Signal()  # words on their way to be stored
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += raster.begin.eq(1)
