@@ -5,7 +5,7 @@ does in cycle t + c what column 0 does in cycle t: weights, commands and coeffic
 signal crosses the array. Sums of a pixel's N planes flow the same way, from combine unit to combine unit.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,7 +23,8 @@ class Column(wiring.Component):
     Members
     -------
     weights, step, drain : what column 0 or the column to the left provides; `next_*` pass it on a cycle later
-    activation, enable : this column's operand, in the cycle of `weights`; a word not enabled counts nothing
+    activation, enable : this column's operand, in the cycle of `weights`; a word not enabled counts nothing. Weights
+        and activations are `hw.popcount.skewed`.
     void : with a word, the pool position of its pass does not take part; only in the last plane lane of a pixel
     left, total : channel sums of the planes to the left, and including this one
     final : sums of complete channels, in the last plane lane of a pixel (`Combine`)
@@ -118,13 +119,15 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        weights, step, drain, left = self.weights, self.step, self.drain, None
+        weights = Cat(popcount.skewed(m, word, f"weights{lane}") for lane, word in enumerate(self.weights))
+        step, drain, left = self.step, self.drain, None
         for index in range(config.column_lanes):
             pixel, plane = divmod(index, config.N)
+            activation = popcount.skewed(m, self.activations[pixel][plane], f"activation{index}")
             m.submodules[f"column{index}"] = column = Column(config, plane)
             m.d.comb += [
-                column.weights.eq(weights), column.step.eq(step), column.drain.eq(drain),
-                column.activation.eq(self.activations[pixel][plane]), column.enable.eq(self.enables[pixel][plane]),
+                column.weights.as_value().eq(weights), column.step.eq(step), column.drain.eq(drain),
+                column.activation.eq(activation), column.enable.eq(self.enables[pixel][plane]),
             ]
             if plane:
                 m.d.comb += column.left.eq(left)

@@ -25,10 +25,11 @@ def kept(keep, value: Value, shift: int) -> Value:
 class Dot(wiring.Component):
     """Count matching bits of weight and activation words and accumulate the counts.
 
-    `weight` and `activation` belong to one cycle, `enable` and `split` come two later, `keep` three, `load` four:
-    the column delays them once for all its units. accumulator = what `keep` says + (count if enable), where matches in
-    upper halves count 2^N times if `split`. `load` copies the accumulator to `value`; else `value` follows `below`, so
-    that units stacked by `below` form a shift chain. Neither provides nor respects back-pressure.
+    `weight` and `activation`, `hw.popcount.skewed`, belong to one cycle, `enable` and `split` come three later, `keep`
+    four, `load` five: the column delays them once for all its units. accumulator = what `keep` says + (count if
+    enable), where matches in upper halves count 2^N times if `split`. `load` copies the accumulator to `value`; else
+    `value` follows `below`, so that units stacked by `below` form a shift chain. Neither provides nor respects
+    back-pressure.
 
     `value` follows the operands by `hw.arch.timing.COUNT` cycles. Sums wrap modulo 2^accumulator_bits.
     """

@@ -5,6 +5,9 @@ stay as they are. Two facts make the count cheap: one LUT6 with both outputs in 
 and one bit (five inputs, half a LUT per product), and a LUT per bit removes bits from then on: one for a full adder,
 two for a count of five, three for a count of six. The tree is a list of columns, one per power of two. Every cell
 conserves sum(2^weight * bits).
+
+Half of the operands' bits come a cycle later than the others (`skewed`), so that a chain of adders has a register in
+its middle and nothing else has to wait for it. Words are skewed once, where they enter the array.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +18,11 @@ from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.pipeline import delayed
 from hw.target import has_lut6
 
-LATENCY = 3
-CHAIN = 6  # fused adders in a row: a chain's depth against one more bit to count per chain
+LATENCY = 4
+CHAIN = 6  # fused adders in a row, half of them per cycle: a chain's depth against one more bit to count per chain
 SIZES = {2: 1, 3: 1, 5: 2, 6: 3}  # bits that a counter counts, and its LUTs
 GROUP = 8  # bits of a partial count of the portable form
 
@@ -56,20 +60,33 @@ def fused_adder(m: Module, pairs: Sequence[tuple[Value, Value]], carry: Value | 
     return [lut(m, lambda *values, w=w: total(*values) >> w & 1, inputs) for w in range(digits)]
 
 
-def fused_chains(m: Module, pairs: Sequence[tuple[Value, Value]]) -> Columns:
-    """Pairs counted two at a time, in chains of fused adders: column 0 a bit per chain, column 1 the carries.
+def chains(pairs: int) -> int:
+    """Chains of fused adders for so many pairs: an odd number, of whose bits full adders make one."""
+    return -(-pairs // (2 * CHAIN)) | 1
 
-    The chains are an odd number, and about equally long: full adders make one bit of an odd number of bits.
+
+def fused_chains(m: Module, pairs: Sequence[tuple[Value, Value]], running: Sequence[Value | None]) -> Columns:
+    """Pairs counted two at a time, in one chain of fused adders on from each bit of `running`, about equally long.
+
+    Column 0 has a bit per chain, column 1 the carries.
     """
     columns: Columns = {0: [], 1: []}
     adders = [pairs[n : n + 2] for n in range(0, len(pairs), 2)]
-    chains = -(-len(adders) // CHAIN) | 1
-    for chain in range(min(chains, len(adders))):
-        running = None
-        for adder in adders[chain * len(adders) // chains : (chain + 1) * len(adders) // chains]:
-            running, *carries = fused_adder(m, adder, running)
+    for chain, bit in enumerate(running):
+        for adder in adders[chain * len(adders) // len(running) : (chain + 1) * len(adders) // len(running)]:
+            bit, *carries = fused_adder(m, adder, bit)
             columns[1] += carries
-        columns[0].append(running)
+        columns[0] += [] if bit is None else [bit]
+    return columns
+
+
+def sixes(m: Module, carries: Sequence[Value]) -> Columns:
+    """Carries of column 1, as many as are whole sixes counted: in columns 1 to 3."""
+    whole = len(carries) - len(carries) % 6
+    columns: Columns = {1: list(carries[whole:]), 2: [], 3: []}
+    for start in range(0, whole, 6):
+        for weight, bit in enumerate(counter(m, carries[start : start + 6]), 1):
+            columns[weight].append(bit)
     return columns
 
 
@@ -106,10 +123,35 @@ def compress(m: Module, columns: Columns, top: int) -> Value:
     return Cat(bits[0] if bits else Const(0, 1) for bits in left)
 
 
+def halves(word):
+    """The halves of a word or of a list of its bits, the lower one first; of an odd number it has one more."""
+    half = len(word) - len(word) // 2
+    return word[:half], word[half:]
+
+
+def early(bits: int) -> int:
+    """How many bits of a half of so many come first: the adders of two are shared out evenly."""
+    return min(bits, 2 * -(-bits // 4))
+
+
+def skewed(m: Module, word: Value, name: str) -> Value:
+    """`word` as `MatchCount` takes it: the later bits of each half a cycle after the others."""
+    parts = []
+    for n, half in enumerate(halves(word)):
+        now = early(len(half))
+        parts += [half[:now], delayed(m, half[now:], 1, f"{name}_late{n}", reset_less=True)]
+    return Cat(parts)
+
+
+def early_mask(width: int) -> int:
+    """The bits of a word that come first."""
+    return sum(1 << bit for half in halves(range(width)) for bit in half[: early(len(half))])
+
+
 class MatchCount(wiring.Component):
     """Number of equal bits of two words, `LATENCY` cycles later; zero unless `enable` holds one cycle before that.
 
-    If `split` holds with `enable`, those of the upper half count 2^shift times.
+    `a` and `b` are `skewed`. If `split` holds with `enable`, the matches of the upper half count 2^shift times.
     """
 
     def __init__(self, width: int, shift: int = 0):
@@ -121,30 +163,44 @@ class MatchCount(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        counted = self._chains if has_lut6(platform) else self._groups
-        matched = list(zip(self.a, self.b, strict=True))
-        half = self._width - self._width // 2
-        lower, upper = counted(m, matched[:half], "lower"), counted(m, matched[half:], "upper")
+        counted = _chains if has_lut6(platform) else _groups
+        lower, upper = (
+            counted(m, half, name)
+            for half, name in zip(halves(list(zip(self.a, self.b, strict=True))), ("lower", "upper"), strict=True))
         m.d.sync += self.o.eq(Mux(self.enable, lower + Mux(self.split, upper << self._shift, upper), 0))
         return m
 
-    def _chains(self, m, pairs, name):
-        found = fused_chains(m, pairs)
-        held = {w: [Signal(name=f"{name}{w}_{n}") for n in range(len(bits))] for w, bits in found.items()}
-        m.d.sync += [later.eq(bit) for w, bits in found.items() for later, bit in zip(held[w], bits, strict=True)]
-        total = Signal(range(len(pairs) + 1), name=name)
-        m.d.sync += total.eq(compress(m, held, len(pairs)))
-        return total
 
-    def _groups(self, m, pairs, name):
-        counts = [Const(0, 1)]
-        for start in range(0, len(pairs), GROUP):
-            matches = [a == b for a, b in pairs[start : start + GROUP]]
-            counts.append(Signal(range(len(matches) + 1), name=f"{name}{start}"))
-            m.d.sync += counts[-1].eq(tree_sum(matches))
-        total = Signal(range(len(pairs) + 1), name=name)
-        m.d.sync += total.eq(tree_sum(counts))
-        return total
+def _held(m, bits, name):
+    """A register for each bit."""
+    return [delayed(m, bit, 1, f"{name}_{n}", reset_less=True) for n, bit in enumerate(bits)]
+
+
+def _total(m, value, pairs, name):
+    total = Signal(range(pairs + 1), name=name, reset_less=True)
+    m.d.sync += total.eq(value)
+    return total
+
+
+def _chains(m, pairs, name):
+    """The matches among pairs three cycles after the early ones, by LUT primitives."""
+    now = early(len(pairs))
+    first = fused_chains(m, pairs[:now], [None] * chains(len(pairs)))
+    second = fused_chains(m, pairs[now:], _held(m, first[0], f"{name}_running"))
+    counted = sixes(m, _held(m, first[1], f"{name}_early"))
+    columns = {w: _held(m, second.get(w, []) + counted.get(w, []), f"{name}{w}") for w in range(4)}
+    return _total(m, compress(m, columns, len(pairs)), len(pairs), name)
+
+
+def _groups(m, pairs, name):
+    """The same in a portable form: groups of few bits, then their sums."""
+    now, counts = early(len(pairs)), [Const(0, 1)]
+    for start in (*range(0, now, GROUP), *range(now, len(pairs), GROUP)):
+        matches = [a == b for a, b in pairs[start : min(start + GROUP, now if start < now else len(pairs))]]
+        count = Signal(range(len(matches) + 1), name=f"{name}{start}", reset_less=True)
+        m.d.sync += count.eq(tree_sum(matches))
+        counts.append(delayed(m, count, start < now, f"{name}{start}", reset_less=True))
+    return _total(m, tree_sum(counts), len(pairs), name)
 
 
 def tree_sum(values):

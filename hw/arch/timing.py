@@ -13,7 +13,7 @@ from .isa import Conv, Load, Pack, Source, Values, Walk
 FETCH = 4  # read, check and decode one instruction
 END = FETCH
 FEED = 8  # an issued word to column 0's operands
-COUNT = 5  # a unit's operands to its value: count in three cycles, accumulate, load
+COUNT = 6  # a unit's operands to its value: count in four cycles, accumulate, load
 DRAIN = 1 + COUNT  # a column's operands to the first drain slot: they go to its units from registers of its own
 COMBINE = 7  # drain slot to finished sum: subtract, multiply, planes, lanes, passes, maximum
 COMPARE = 3  # last finished sum to the first threshold compared

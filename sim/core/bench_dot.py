@@ -17,13 +17,15 @@ async def random_words(dut):
     config, rng = Config.from_json(str(settings()["config"])), generator()
     mask, half = (1 << config.accumulator_bits) - 1, config.word // 2
     await start(dut, **dict.fromkeys(INPUTS, 0))
-    accumulator, values = 0, []
+    accumulator, values, first, last = 0, [], popcount.early_mask(config.word), (0, 0)
     commands = [(0, 0, Keep.NONE)] * popcount.LATENCY  # (enable, split, keep) of the operands before
     for step in range(int(settings()["steps"])):
         keep = rng.choice([Keep.NONE, Keep.SHIFTED, Keep.TWICE, *[Keep.ALL] * 5]) if step else Keep.NONE
         enable, split = int(rng.random() < 0.8), rng.randrange(1 + config.splits)
         weight, activation = (rng.choice((0, (1 << config.word) - 1, rng.getrandbits(config.word))) for _ in range(2))
-        dut.weight.value, dut.activation.value, dut.load.value = weight, activation, 1
+        dut.weight.value, dut.activation.value = (
+            now & first | before & ~first for now, before in zip((weight, activation), last, strict=True))
+        dut.load.value, last = 1, (weight, activation)
         dut.enable.value, dut.split.value, _ = commands[1 - popcount.LATENCY]
         dut.keep.value = commands[-popcount.LATENCY][2].value
         commands.append((enable, split, keep))

@@ -14,14 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from boards import find
 from hw import popcount
 from hw.arch.config import PRESETS
 from hw.pipeline import delayed
-from hw.popcount import LATENCY, MatchCount
+from hw.popcount import LATENCY, MatchCount, early, early_mask
 from hw.verilog import verilog
 from sim.figures import Figure
 from sim.synthesis import FAMILIES
@@ -71,9 +71,13 @@ class Plain(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        matches = delayed(m, ~(self.a ^ self.b), LATENCY - 2, "matches")
+        now, first = ~(self.a ^ self.b), early_mask(len(self.a))
+        last = delayed(m, now, 1, "last", reset_less=True)
+        matches = delayed(m, Cat((last if first >> n & 1 else now)[n] for n in range(len(now))), LATENCY - 3, "matches",
+                          reset_less=True)
         half = len(matches) - len(matches) // 2
-        lower, upper = Signal(range(half + 1)), Signal(range(len(matches) // 2 + 1))
+        lower = Signal(range(half + 1), reset_less=True)
+        upper = Signal(range(len(matches) // 2 + 1), reset_less=True)
         m.d.sync += [lower.eq(sum(matches[:half])), upper.eq(sum(matches[half:]))]
         m.d.sync += self.o.eq(Mux(self.enable, lower + Mux(self.split, upper << self._shift, upper), 0))
         return m
@@ -148,7 +152,11 @@ def conserves(pairs: int) -> bool:
         return digits
 
     with mock.patch.multiple(popcount, primitive=ledger.primitive, counter=count, fused_adder=fuse):
-        columns = popcount.fused_chains(None, [(Signal(), Signal()) for _ in range(pairs)])
+        products, now = [(Signal(), Signal()) for _ in range(pairs)], early(pairs)
+        first = popcount.fused_chains(None, products[:now], [None] * popcount.chains(pairs))
+        second = popcount.fused_chains(None, products[now:], first[0])
+        counted = popcount.sixes(None, first[1])
+        columns = {weight: second.get(weight, []) + counted.get(weight, []) for weight in range(4)}
         digits = popcount.compress(None, columns, pairs).parts
     ends = [ledger.weights.pop(id(bit), None) for bit in digits]
     return (ledger.sound and ledger.products == pairs and ends == list(range(pairs.bit_length()))
