@@ -1,15 +1,22 @@
 """`--toolchain`, with stand-ins for Vivado and for routers that fail."""
 
 import errno
+import io
+import json
+import re
 import shutil
 import sys
 
 import pytest
 
+from boards import find
 from hw.build import design
 from hw.build.cli import main
 from hw.build.errors import BuildError
+from hw.build.flow import Stage
+from hw.build.tools import Console
 from hw.build.vivado import clocks_of
+from hw.build.xc7 import XC7
 from tests.hw.small import Small, report_of, script
 
 SUMMARY = """
@@ -125,15 +132,38 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("small")
-def test_another_placer_after_one_that_fails(tmp_path, monkeypatch, capsys):
+def test_other_seeds_and_another_placer_after_one_that_fails(tmp_path, monkeypatch, capsys):
     router = script(tmp_path / "router", "#!/bin/sh\necho \"$@\" >> ../../calls\necho 'ERROR: no way.'\nexit 1\n")
     monkeypatch.setenv("NEXTPNR_HIMBAECHEL_XILINX", router)
     monkeypatch.setenv("XC7FRAMES2BIT", script(tmp_path / "packer", "#!/bin/sh\n"))
     monkeypatch.setattr("hw.build.xc7.database", lambda: tmp_path)
     assert main(["--board", "arty_a7", "--seed", "7", "--out", str(tmp_path / "out")]) == 1
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert ["--placer static --seed 7" in calls[0], "--placer heap --seed 8" in calls[1]] == [True, True]
-    assert len(calls) == 2
+    calls = [re.search(r"--placer (\w+) --seed (\d+)", line).groups()
+             for line in (tmp_path / "calls").read_text().splitlines()]
+    assert calls == [("static", "7"), ("static", "8"), ("static", "9"), ("heap", "10")]
     output, errors = capsys.readouterr()
-    assert "placer static gave up (router failed with exit status 1: ERROR: no way;" in output
+    assert "placer static, seed 7, gave up (router failed with exit status 1: ERROR: no way;" in output
     assert errors.startswith("hw.build: router failed with exit status 1: ERROR: no way; its output is in ")
+
+
+@pytest.mark.parametrize(("speeds", "kept"), [([90, 100, None], 1), ([90, 70, 95, 80], 2), ([None, 60, None, None], 1)])
+def test_attempts_end_with_one_that_meets_the_clock_or_the_fastest_is_kept(tmp_path, monkeypatch, speeds, kept):
+    attempts = iter(range(len(speeds)))
+
+    def router(command, *, cwd, log, limit):
+        if (speed := speeds[number := next(attempts)]) is None:
+            raise BuildError("no way")
+        report = {"fmax": {"clk": {"achieved": speed, "constraint": 100}}}
+        (cwd / "route.json").write_text(json.dumps(report))
+        for name in ("top.fasm", "placed.json"):
+            (cwd / name).write_text(f"{name} {number}")
+
+    monkeypatch.setattr("hw.build.xc7.run", router)
+    monkeypatch.setattr("hw.build.xc7.require", str)
+    monkeypatch.setattr("hw.build.xc7.packed", lambda netlist, output: None)
+    stage = Stage(find("arty_a7"), lambda: None, 100_000_000, 1, tmp_path, tmp_path, Console(io.StringIO()))
+    [clock] = XC7().route(stage)
+    assert clock.achieved == speeds[kept] == max(speed or 0 for speed in speeds)
+    assert (tmp_path / "top.fasm").read_text() == f"top.fasm {kept}"
+    assert (tmp_path / "placed.json").read_text() == f"placed.json {kept}"
+    assert next(attempts, None) in (None, 2)
