@@ -16,8 +16,8 @@ LENGTH_BITS = 11  # holds every payload length and the sum that first exceeds it
 class Access(wiring.Component):
     """Check one access to a memory and count its words.
 
-    Division by the word's byte count is by repeated addition: `done` comes after at most as many cycles as the
-    payload has bytes, which a serial line does not notice.
+    Division by the word's byte count is by repeated addition: `done` comes after at most two cycles per byte of the
+    payload, which a serial line does not notice.
 
     Parameters
     ----------
@@ -56,12 +56,13 @@ class Access(wiring.Component):
                         self.size.eq(memory.bytes_per_word),
                     ]
 
-        words, over, complete = Signal(LENGTH_BITS), Signal(), Signal()
+        words, most = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
+        over, complete = Signal(), Signal()  # of the words and bytes a cycle ago
         end = Signal(ADDRESS_BITS + 1)  # address behind the last word
-        m.d.sync += end.eq(self.target.address + words)
-        m.d.comb += [
-            over.eq(self.bytes > Mux(self.reads, wire.MAX_PAYLOAD, self.payload)),
+        m.d.sync += [
+            most.eq(Mux(self.reads, wire.MAX_PAYLOAD, self.payload)), over.eq(self.bytes > most),
             complete.eq(Mux(self.reads, words == self.target.count, self.bytes == self.payload)),
+            end.eq(self.target.address + words),
         ]
         with m.FSM():
             with m.State("Idle"):
@@ -76,7 +77,9 @@ class Access(wiring.Component):
                     m.d.sync += self.error.eq(wire.Error.BANK)
                 with m.Else():
                     m.d.sync += [words.eq(1), self.bytes.eq(self.size)]  # no access is empty
-                    m.next = "Count"
+                    m.next = "Compare"
+            with m.State("Compare"):
+                m.next = "Count"
             with m.State("Count"):
                 m.next = "Range"
                 with m.If(over):
@@ -84,7 +87,7 @@ class Access(wiring.Component):
                     m.next = "Finish"
                 with m.Elif(~complete):
                     m.d.sync += [words.eq(words + 1), self.bytes.eq(self.bytes + self.size)]
-                    m.next = "Count"
+                    m.next = "Compare"
             with m.State("Range"):
                 m.next = "Finish"
                 with m.If(end > limits["depth"]):
