@@ -120,10 +120,11 @@ class Transmitter(wiring.Component):
         shift = Signal(BITS, init=-1)
         left = Signal(range(BITS + 1))
         m.d.comb += [self.i.ready.eq((left == 0) | (tick & (left == 1))), self.tx.eq(shift[0])]
-        with m.If(left != 0):
-            # The accumulator runs on between adjacent bytes, so that fractions of a cycle are not lost.
-            m.d.comb += tick.eq((phase + self._step)[PHASE_BITS])
-            m.d.sync += phase.eq(phase + self._step)
+        # A tick is known a cycle ahead, so the accumulator counts a byte from the cycle that takes it. It runs on between
+        # adjacent bytes, so that fractions of a cycle are not lost.
+        m.d.sync += tick.eq(0)
+        with m.If(self.i.valid | ~self.i.ready):
+            m.d.sync += Cat(phase, tick).eq(phase + self._step)
         with m.If(tick):
             m.d.sync += [shift.eq(Cat(shift[1:], 1)), left.eq(left - 1)]
         with m.If(self.i.valid & self.i.ready):

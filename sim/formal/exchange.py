@@ -5,7 +5,7 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 
 from hw.arch import wire
 from hw.link.session import Session
-from hw.link.uart import BITS, FIRST, OVERSAMPLING, Receiver, Transmitter
+from hw.link.uart import BITS, FIRST, OVERSAMPLING, PHASE_BITS, Receiver, Transmitter
 
 from .opened import Opened
 from .prover import Proof
@@ -94,8 +94,13 @@ def transmitter(m: Module, dut: Opened) -> None:
         m.d.sync += since.eq(0)
     with m.Else():
         m.d.sync += since.eq(since + 1)
-    step, phase = t._step, dut["phase"]
-    m.d.comb += [Assert(phase >= since * step), Assert(since < longest)]
+    step, phase, total, sending = t._step, dut["phase"], Signal(PHASE_BITS + 1), Signal()
+    m.d.comb += [
+        total.eq(Cat(phase, tick)), sending.eq(left != 0), Assert(sending | ~tick),
+        Assert(~sending | ((total >= (since + 1) * step) & (total < (since + 2) * step))),
+        Assert((sending & ~tick) | (phase < step)),
+        Assert(since < longest), Assert(~tick | (since >= OVERSAMPLING - 1)),
+    ]
 
 
 def receiver(m: Module, dut: Opened) -> None:
