@@ -120,8 +120,8 @@ class Transmitter(wiring.Component):
         shift = Signal(BITS, init=-1)
         left = Signal(range(BITS + 1))
         m.d.comb += [self.i.ready.eq((left == 0) | (tick & (left == 1))), self.tx.eq(shift[0])]
-        # A tick is known a cycle ahead, so the accumulator counts a byte from the cycle that takes it. It runs on between
-        # adjacent bytes, so that fractions of a cycle are not lost.
+        # A tick is known a cycle ahead, so the accumulator counts a byte from the cycle that takes it. It runs on
+        # between adjacent bytes, so that fractions of a cycle are not lost.
         m.d.sync += tick.eq(0)
         with m.If(self.i.valid | ~self.i.ready):
             m.d.sync += Cat(phase, tick).eq(phase + self._step)
