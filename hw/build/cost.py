@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .errors import BuildError
 from .report import Usage
 
 RESULTS = Path(__file__).parent / "synthesis.json"
+LUTS_PER_FUNCTION = {"xc7": 0.82}  # at most: 0.75 of `medium`, 0.76 of `large`, 0.81 of `small` (`hw.build.lut6`)
 Features = Callable[[Config], tuple[float, ...]]
 
 
@@ -84,6 +86,11 @@ LUT_WORDS = {"xc7": 64, "ecp5": 16, "gowin": 16}
 def samples() -> tuple[dict[str, Any], ...]:
     """The records of `hw.build.calibrate`."""
     return tuple(json.loads(RESULTS.read_text()))
+
+
+def shared(usage: Usage, family: str) -> Usage:
+    """An estimate, whose LUTs are functions, in LUTs of the part: on 7-series two of few inputs share one."""
+    return replace(usage, luts=round(usage.luts * LUTS_PER_FUNCTION.get(family, 1)))
 
 
 def estimate(config: Config, family: str) -> Usage:
