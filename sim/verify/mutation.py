@@ -60,12 +60,13 @@ EXPLAINED = (
     ("Threshold", r"\$47\[(7|6:4)", "while it counts, the bit that would be shifted in is zero"),
     ("Threshold", r"procmux\$15\[6:4\].* -port A", "only searches use these bits, and they compare in every cycle"),
     ("Comparer", r"\.word -wirebit [4-8]", "no channel has more than sixteen words"),
-    ("Comparer", r"\$(60|78|104) .*bit [4-8]\b", "no channel has more than sixteen words"),
+    ("Comparer", r"-ctrlbit [4-8] (-wire dut\.(word|before) |-src /\S+/threshold\.py:143)",
+     "no channel has more than sixteen words"),
     ("Array", r"/combine\.py|/multiply\.py", "left to the bench of Combine, which is asked by itself"),
     ("Comparer", r"cnot.*(\[16:(9|10)\] .*-ctrlbit|-ctrlbit 1\d|\$59 .*-ctrlbit 9)",
      "the bit that decides is above the memory, so it is a fault already"),
     ("Comparer", r"procmux\$25 -port A", "the start sets the word's number, so it need not be kept before"),
-    ("Comparer", r"\$61 ", "the start sets the channel's number, so its last step may be any"),
+    ("Comparer", r"\$70 ", "the start sets the channel's number, so its last step may be any"),
 )
 
 # Registers are split into bits, so that no mutant changes one that nobody reads.
