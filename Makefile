@@ -24,7 +24,7 @@ help:
 	@echo "make demo                              ten images through the virtual board, with a picture"
 	@echo "make test                              lint, then every test"
 	@echo "make bench                             area and cycles beside the peers' into docs/bench.md; `core` is long"
-	@echo "make networks                          cycles of whole networks, RTL too, into docs/cycles.md; half an hour and a half"
+	@echo "make networks                          cycles of whole networks, RTL too, into docs/cycles.md; half an hour"
 	@echo "make torture                           reliability figures into docs/reliability.md; two hours"
 	@echo "make verify                            proofs of link, control and counters, netlists of all blocks, mutants of the datapath; an hour and a half"
 	@echo "make lint                              rules, types and import floors"
