@@ -155,7 +155,7 @@ class MatchCount(wiring.Component):
     """
 
     def __init__(self, width: int, shift: int = 0):
-        self._width, self._shift = width, shift
+        self._shift = shift
         most = max(width, (width // 2 << shift) + width - width // 2)
         super().__init__({
             "a": In(width), "b": In(width), "enable": In(1), "split": In(1), "o": Out(range(most + 1)),

@@ -8,8 +8,6 @@ from collections import Counter, defaultdict
 
 import pytest
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from boards import find
 from hw.build.design import BoardTop
@@ -19,6 +17,7 @@ from hw.build.packing import SCRIPTS, packed
 from hw.build.tools import Console
 from hw.build.xc7 import XC7, database
 from hw.popcount import MatchCount
+from tests.hw.small import Small
 
 INPUTS = range(2, 18)  # nets that no cell drives
 
@@ -185,13 +184,8 @@ def test_the_scripts_name_what_the_netlist_has():
         assert set(re.findall(r'"(TWIN_\w+)"', (SCRIPTS / name).read_text())) == {"TWIN_OF", "TWIN_PINS"}
 
 
-class Counting(wiring.Component):
+class Counting(Small):
     """The accelerator's ports around a match counter and an accumulator: fused adders, counters and carry chains."""
-
-    rx: In(1)
-    tx: Out(1)
-    busy: Out(1)
-    error: Out(1)
 
     def elaborate(self, platform):
         m = Module()
