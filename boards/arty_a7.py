@@ -15,7 +15,7 @@ def _board(variant: str, part: Part, platform: str, preset: str, preset_clock_hz
 
 
 VARIANTS = (
-    # Below what the router reaches whatever the seed, 122 MHz and more (docs/boards.md); `large` is not routed yet.
+    # Below what every build of `medium` reached (docs/boards.md); `large` is not routed yet.
     _board("35", A35T, "ArtyA7_35Platform", "medium", 100_000_000),
     _board("100", A100T, "ArtyA7_100Platform", "large", 75_000_000),
 )
